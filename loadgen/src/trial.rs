@@ -34,8 +34,12 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
     hunt::add_default_operator(&mut args);
     refuse_objectives_on_deliveries(&args)?;
-    if args.server.target.is_some() && args.server.telemetry.is_none() {
-        anyhow::bail!("--target requires --telemetry URL: only the server can report its own blocking calls");
+    let is_watched = args.server.pid.is_some() || args.server.run.is_some();
+    if args.server.target.is_some() && args.server.telemetry.is_none() && !is_watched {
+        anyhow::bail!(
+            "--target requires --telemetry URL, or for a server without loopscope --pid PID or --run COMMAND: nothing else \
+             reports its blocking calls"
+        );
     }
     // A wrong flag is reported before a server is started.
     plan(&args, args.server.target.as_deref().unwrap_or_default())?;

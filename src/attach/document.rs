@@ -260,12 +260,27 @@ pub enum PsLeaf {
         of: String,
         /// How many there are, if that is known.
         count: Option<usize>,
+        /// What each of them awaits, for those that could be read. At most 64.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        branches: Vec<PsBranch>,
     },
     /// Another type.
     Other {
         /// The name of the type.
         of: String,
     },
+}
+
+/// One of several futures that a task polls at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PsBranch {
+    /// What it awaits, outermost first.
+    pub chain: Vec<PsAwait>,
+    /// What its innermost await waits for.
+    pub leaf: Option<PsLeaf>,
+    /// Why the chain is empty or ends early, as a sentence.
+    pub chain_missing: Option<String>,
 }
 
 /// Something that is wrong.

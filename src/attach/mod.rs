@@ -9,11 +9,12 @@ mod debug_info;
 pub(crate) mod document;
 mod error;
 mod ps;
+mod verdicts;
 mod watch;
 
 pub use debug_info::add_debug_info;
 pub use document::{
-    PS_SCHEMA, PsAwait, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
+    PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;

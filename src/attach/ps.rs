@@ -1,14 +1,16 @@
 //! Puts together what is known of a process.
 
-use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::attach::access;
 use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
+use crate::attach::verdicts;
 use crate::futures::FutureReader;
+use crate::little_endian::u64_at;
 use crate::process::Process;
 use crate::tasks::{FoundTask, TaskReader};
 use crate::threads::ThreadReader;
@@ -19,6 +21,9 @@ const COMPLETE: u64 = 1 << 1;
 const NOTIFIED: u64 = 1 << 2;
 const JOIN_INTEREST: u64 = 1 << 3;
 const REFERENCES_SHIFT: u32 = 6;
+
+/// A verdict on a task needs the same state at two moments this far apart.
+const MIN_VERDICT_AGE: Duration = Duration::from_millis(50);
 
 /// Reads what the process with the id `pid` does now. It runs on meanwhile.
 ///
@@ -42,6 +47,17 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
         let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
         return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
     }
+    // A task between a wake and its poll, or between two polls, looks the same
+    // as one that is stuck. It does not for long.
+    std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(begin.elapsed()));
+    let found: HashMap<_, _> = list.tasks.iter().map(|task| (task.header, task)).collect();
+    let is_unchanged = |task: &PsTask| {
+        let Some(found) = found.get(&task.address) else { return false };
+        let state = process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
+        let mut is_same_leaf = || futures.chain(found.vtable.poll, task.address).leaf == task.leaf;
+        state == Some(found.state) && (task.leaf.is_none() || is_same_leaf())
+    };
+    let verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
     let mut notes = list.notes;
     notes.extend(threads.notes());
     let coverage = PsCoverage {
@@ -62,7 +78,7 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
         runtimes: runtimes(&tasks),
         threads: read_threads,
         tasks,
-        verdicts: Vec::new(),
+        verdicts,
         coverage,
     })
 }
@@ -88,11 +104,11 @@ fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
         is_blocking,
         state,
         references,
-        // The list of tasks has a reference; a notification has one; a
-        // `JoinHandle` has one.
+        // The list of tasks has a reference; a notification or a poll has
+        // one; a `JoinHandle` has one.
         wakers: references
             .saturating_sub(1)
-            .saturating_sub(u64::from(task.state & NOTIFIED != 0))
+            .saturating_sub(u64::from(task.state & (NOTIFIED | RUNNING) != 0))
             .saturating_sub(u64::from(has_join_handle)),
         has_join_handle,
         spawned_at: task.spawned_at.clone(),

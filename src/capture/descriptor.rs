@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::raw::c_int;
 use std::path::PathBuf;
 
+use crate::capture::sockets::{Address, SocketTable, Transport};
 use crate::process::Process;
 
 /// The object that a descriptor refers to.
@@ -23,42 +24,47 @@ pub(crate) enum Descriptor {
     Other(String),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Tcp,
-    Udp,
-    UnixStream,
-    UnixDatagram,
-    Unknown,
-}
-
-/// The address of the peer, or the socket's own address if it has no peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Address {
-    Peer(String),
-    Own(String),
-}
-
 impl Descriptor {
     /// Returns what a descriptor of a process refers to, without a change to
-    /// that object; `None` if the descriptor is not open. Of the sockets of
-    /// another process, neither kind nor address are known.
+    /// that object; `None` if the descriptor is not open. For a socket of
+    /// another process, the sockets of its network are listed.
     pub(crate) fn from_fd(process: Process, fd: i32) -> Option<Self> {
+        Some(match Self::without_socket(process, fd)? {
+            Link::Object(object) => object,
+            Link::Socket(inode) => match process {
+                Process::Own => Self::Socket { transport: transport(fd), address: address(fd) },
+                Process::Other(_) => Self::from_table(inode, &SocketTable::of(process)),
+            },
+        })
+    }
+
+    fn without_socket(process: Process, fd: i32) -> Option<Link> {
         let link = fs::read_link(process.proc_path(&format!("fd/{fd}"))).ok()?;
         let name = link.to_string_lossy();
         Some(if name.starts_with('/') {
-            Self::Path(link)
+            Link::Object(Self::Path(link))
         } else if name.starts_with("pipe:") {
-            Self::Pipe
-        } else if name.starts_with("socket:") {
-            match process {
-                Process::Own => Self::Socket { transport: transport(fd), address: address(fd) },
-                Process::Other(_) => Self::Socket { transport: Transport::Unknown, address: None },
-            }
+            Link::Object(Self::Pipe)
+        } else if let Some(inode) = name.strip_prefix("socket:") {
+            Link::Socket(inode.trim_matches(['[', ']']).parse().unwrap_or(0))
         } else {
-            Self::Other(name.into_owned())
+            Link::Object(Self::Other(name.into_owned()))
         })
     }
+
+    fn from_table(inode: u64, sockets: &SocketTable) -> Self {
+        match sockets.find(inode) {
+            Some(socket) => Self::Socket { transport: socket.transport, address: socket.address.clone() },
+            None => Self::Socket { transport: Transport::Unknown, address: None },
+        }
+    }
+}
+
+/// What the link of a descriptor says.
+enum Link {
+    Object(Descriptor),
+    /// A socket with this inode.
+    Socket(u64),
 }
 
 impl std::fmt::Display for Descriptor {
@@ -164,6 +170,22 @@ mod tests {
         assert_eq!(describe(stream.as_raw_fd()), format!("tcp to {address}"));
         let socket = UdpSocket::bind("[::1]:0").unwrap();
         assert_eq!(describe(socket.as_raw_fd()), format!("udp on {}", socket.local_addr().unwrap()));
+    }
+
+    #[test]
+    fn a_socket_is_described_in_the_same_way_from_outside() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener_6 = TcpListener::bind("[::1]:0");
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (pair, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut all = vec![listener.as_raw_fd(), stream.as_raw_fd(), datagrams.as_raw_fd(), pair.as_raw_fd()];
+        all.extend(listener_6.iter().map(AsRawFd::as_raw_fd));
+        for fd in all {
+            let own = Descriptor::from_fd(Process::Own, fd).unwrap();
+            let other = Descriptor::from_fd(Process::Other(crate::os::getpid()), fd).unwrap();
+            assert_eq!(own, other);
+        }
     }
 
     #[test]

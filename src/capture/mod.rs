@@ -15,6 +15,7 @@ pub(crate) mod passive;
 mod queue_signal;
 pub(crate) mod signal;
 pub(crate) mod signal_choice;
+pub(crate) mod sockets;
 mod sync;
 mod target;
 pub(crate) mod unwind;

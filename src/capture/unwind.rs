@@ -43,6 +43,23 @@ pub(crate) struct Unwound {
     /// return. It has no entry for the last frames if they have no caller.
     pub(crate) caller_sps: Vec<u64>,
     pub(crate) evidence: Evidence,
+    /// Whether the walk reached the thread's first frame and, if the frame
+    /// pointer was searched for, the code confirms the first frame that was
+    /// found by it.
+    pub(crate) is_confirmed: bool,
+}
+
+/// What speaks against a walk from a frame pointer that was searched for. Less
+/// compares as less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Doubt {
+    /// Whether nothing shows that the frame at the frame pointer has called the
+    /// frames whose positions are certain.
+    is_unconfirmed: bool,
+    /// The number of direct calls whose target is not the function of the next
+    /// inner frame. A stale frame causes such a mismatch, and sometimes a tail
+    /// call.
+    mismatches: usize,
 }
 
 /// The frames that one walk over a stack has found.
@@ -141,7 +158,8 @@ impl Unwinder {
         // If all registers are known, every found frame is right, even if the
         // walk ends early: in code without tables, or at the end of the copy.
         let is_exact = is_complete || stack.registers.is_some() && addresses.len() > 2;
-        Unwound { addresses, caller_sps, evidence: if is_exact { Evidence::Stack } else { Evidence::Leaf } }
+        let evidence = if is_exact { Evidence::Stack } else { Evidence::Leaf };
+        Unwound { addresses, caller_sps, evidence, is_confirmed: is_complete }
     }
 
     /// Unwinds a stack whose frame pointer register is not known. Searches the
@@ -156,29 +174,29 @@ impl Unwinder {
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let is_own_stack = stack.own_stack.is_none();
-        let mut best = None::<(usize, Walk)>;
+        let mut best = None::<(Doubt, Walk)>;
         let mut walks = 0;
         let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
             .step_by(8)
-            .map(|offset| stack.sp + offset);
+            .map(|offset| stack.sp.wrapping_add(offset));
         for candidate in candidates {
             let returns_to_code = stack
-                .word(candidate + 8)
+                .word(candidate.wrapping_add(8))
                 .is_some_and(|address| self.modules.iter().any(|module| module.holds_code(address)));
             if !returns_to_code {
                 continue;
             }
             let walk = self.walk(stack, candidate);
             if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
-                let mismatches = self.count_mismatched_calls(&walk.addresses);
-                let is_better = |(fewest, longest): &(usize, Walk)| {
+                let doubt = self.doubt(&walk.addresses, leaf.addresses.len());
+                let is_better = |(least, longest): &(Doubt, Walk)| {
                     let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
-                    mismatches < *fewest || mismatches == *fewest && is_longer
+                    doubt < *least || doubt == *least && is_longer
                 };
                 if best.as_ref().is_none_or(is_better) {
-                    best = Some((mismatches, walk));
+                    best = Some((doubt, walk));
                 }
-                if mismatches == 0 && is_own_stack {
+                if doubt == Doubt::default() && is_own_stack {
                     break;
                 }
             }
@@ -187,23 +205,34 @@ impl Unwinder {
                 break;
             }
         }
-        let (Walk { addresses, caller_sps, .. }, evidence) = match best {
-            Some((_, walk)) => (walk, Evidence::Reconstructed),
-            None => (leaf, Evidence::Leaf),
-        };
-        Unwound { addresses, caller_sps, evidence }
+        match best {
+            Some((doubt, Walk { addresses, caller_sps, .. })) => {
+                let is_confirmed = !doubt.is_unconfirmed && is_own_stack;
+                Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed }
+            }
+            None => {
+                let Walk { addresses, caller_sps, .. } = leaf;
+                Unwound { addresses, caller_sps, evidence: Evidence::Leaf, is_confirmed: false }
+            }
+        }
     }
 
-    /// Counts the direct calls whose target is not the function of the next
-    /// inner frame. A stale frame causes such a mismatch, and sometimes a tail
-    /// call.
-    fn count_mismatched_calls(&self, addresses: &[u64]) -> usize {
-        let is_mismatch = |pair: &[u64]| {
-            let (callee, after_call) = (pair[0], pair[1].wrapping_add(1));
-            machine::direct_call_target(self.process, after_call)
-                .is_some_and(|target| !self.is_within(callee, target))
-        };
-        addresses.windows(2).filter(|pair| is_mismatch(pair)).count()
+    /// Returns how doubtful a walk is whose first `certain` frames do not depend
+    /// on the frame pointer.
+    fn doubt(&self, addresses: &[u64], certain: usize) -> Doubt {
+        let calls = || addresses.windows(2).map(|pair| self.is_call_of_next_frame(pair[1], pair[0]));
+        let mismatches = calls().filter(|is_call| *is_call == Some(false)).count();
+        // The first frame that was found by the frame pointer must have called
+        // the last certain one.
+        let is_call = certain.checked_sub(1).and_then(|last| calls().nth(last)).flatten();
+        Doubt { mismatches, is_unconfirmed: is_call != Some(true) }
+    }
+
+    /// Returns whether the call at `caller` is one of the function in which
+    /// `callee` is; `None` if the code of the call does not say what it calls.
+    fn is_call_of_next_frame(&self, caller: u64, callee: u64) -> Option<bool> {
+        let target = machine::direct_call_target(self.process, caller.wrapping_add(1))?;
+        Some(self.is_within(callee, target))
     }
 
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> Walk {

@@ -3,6 +3,7 @@
 use gimli::{AttributeValue, EntriesRaw, Reader, UnitOffset, constants};
 
 use crate::diagnose::image::{Bytes, OpenUnit};
+use crate::futures::unit_entries;
 
 /// The limits of what is read of one type.
 const MAX_MEMBERS: usize = 1024;
@@ -45,6 +46,9 @@ pub(super) struct Layout {
     /// What a pointer points to.
     pub(super) target: Option<Reference>,
     pub(super) is_pointer: bool,
+    /// The place of the name in the section of names, if the entry does not
+    /// say more than the name.
+    pub(super) declared_name: Option<u32>,
     /// What a table of functions is for.
     pub(super) containing_type: Option<Reference>,
     pub(super) members: Vec<Member>,
@@ -89,11 +93,14 @@ impl Layout {
         let mut layout = Self::default();
         let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(layout) };
         layout.is_pointer = abbreviation.tag() == constants::DW_TAG_pointer_type;
+        let (mut name_offset, mut is_declaration) = (None, false);
         for specification in abbreviation.attributes() {
             let attribute = entries.read_attribute(*specification)?;
             let value = attribute.value();
             match attribute.name() {
+                constants::DW_AT_declaration => is_declaration = true,
                 constants::DW_AT_name => {
+                    name_offset = unit_entries::name_offset(unit, &value);
                     layout.name = unit.text(value, MAX_NAME_BYTES).unwrap_or_default();
                 }
                 constants::DW_AT_byte_size => layout.size = value.udata_value().unwrap_or_default(),
@@ -102,6 +109,7 @@ impl Layout {
                 _ => {}
             }
         }
+        layout.declared_name = name_offset.filter(|_| is_declaration);
         if layout.is_pointer && layout.size == 0 {
             layout.size = 8;
         }
@@ -180,11 +188,8 @@ impl Layout {
                             constants::DW_AT_discr_value => {
                                 variant.values.extend(bits(&attribute.value()).map(|bits| (bits, bits)));
                             }
-                            constants::DW_AT_discr_list => {
-                                // Not written by the Rust compiler so far. No
-                                // value matches, so nothing wrong is shown.
-                                variant.values.push((1, 0));
-                            }
+                            // The Rust compiler does not write it so far.
+                            constants::DW_AT_discr_list => return Err(gimli::Error::UnsupportedOffset),
                             _ => {}
                         }
                     }
@@ -199,6 +204,21 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether another description of a type of the same name may be
+    /// that of the same type.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let places = |layout: &Self| {
+            let of_members = layout.members.iter().map(|member| (member.name.clone(), member.offset));
+            of_members.collect::<Vec<_>>()
+        };
+        let values = |layout: &Self| {
+            let list = layout.variants.iter().flat_map(|variants| &variants.list);
+            let line = |variant: &Variant| variant.member.as_ref().and_then(|member| member.line);
+            list.map(|variant| (variant.values.clone(), line(variant))).collect::<Vec<_>>()
+        };
+        self.size == other.size && places(self) == places(other) && values(self) == values(other)
     }
 
     pub(super) fn member(&self, name: &str) -> Option<&Member> {

@@ -1,10 +1,12 @@
 //! What the innermost future waits for.
 
+use std::collections::BTreeSet;
+
 use crate::attach::document::PsLeaf;
 use crate::futures::socket;
 use crate::futures::type_name;
 use crate::futures::value::{Reader, Value};
-use crate::futures::walk::Walk;
+use crate::futures::walk::{self, Walk};
 
 /// The number of values that are visited to find the descriptor of a stream.
 const MAX_SEARCHED: usize = 64;
@@ -69,7 +71,7 @@ pub(super) fn of(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<
         "tokio::runtime::io::scheduled_io::Readiness" => Some(readiness(reader, walk)),
         "futures_util::stream::stream::next::Next" => {
             let stream = reader.member(value, "stream")?;
-            next_of_stream(reader, stream)
+            next_of_stream(reader, walk, stream)
         }
         _ if base.ends_with("::PollFn") => poll_fn(reader, walk, value),
         _ => None,
@@ -114,7 +116,12 @@ fn notify(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> PsLeaf {
         .into_iter()
         .find(|channel| module.starts_with(channel));
     match channel {
-        Some(of) => PsLeaf::Channel { of: of.to_owned(), address: None },
+        Some(of) => {
+            let mut states = walk.states.iter().rev();
+            let shared = states.find_map(|state| reader.at_path(state, &["self", "shared"]));
+            let address = shared.and_then(|shared| reader.pointer_in(&shared));
+            PsLeaf::Channel { of: of.to_owned(), address }
+        }
         None => PsLeaf::Notify { address: notify },
     }
 }
@@ -176,14 +183,16 @@ fn descriptor(reader: &mut Reader<'_>, source: &Value) -> Option<i32> {
     None
 }
 
-fn next_of_stream(reader: &mut Reader<'_>, mut stream: Value) -> Option<PsLeaf> {
+fn next_of_stream(reader: &mut Reader<'_>, walk: &Walk, mut stream: Value) -> Option<PsLeaf> {
     for _ in 0..MAX_SEARCHED {
         let base = type_name::base(&stream.of_type.path);
         if base == "futures_util::stream::futures_unordered::FuturesUnordered" {
             let first = reader.at_path(&stream, &["head_all"])?;
             let count = reader.at_path(&first, &["len_all"]).and_then(|count| reader.number_in(&count));
             let count = count.and_then(|count| usize::try_from(count).ok());
-            return Some(PsLeaf::Several { of: "FuturesUnordered".to_owned(), count });
+            let futures = listed_futures(reader, first);
+            let branches = walk.branches(reader, futures);
+            return Some(PsLeaf::Several { of: "FuturesUnordered".to_owned(), count, branches });
         }
         let Some(inner) = reader.unwrap(&stream).filter(|inner| inner.of_type.layout.size > 0) else {
             return Some(PsLeaf::Other { of: type_name::readable(&stream.of_type.path) });
@@ -193,15 +202,53 @@ fn next_of_stream(reader: &mut Reader<'_>, mut stream: Value) -> Option<PsLeaf> 
     None
 }
 
+/// Returns the future that a branch polls; `None` if it has ended.
+fn not_done(reader: &mut Reader<'_>, branch: Value) -> Option<Value> {
+    if !type_name::base(&branch.of_type.path).ends_with("::MaybeDone") {
+        return Some(branch);
+    }
+    match reader.active(&branch)? {
+        ("Future", contents) => {
+            reader.member(&contents, "future").or_else(|| reader.member(&contents, "__0"))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the futures in the list of a `FuturesUnordered`.
+fn listed_futures(reader: &mut Reader<'_>, first: Value) -> Vec<Value> {
+    let mut futures = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut next = Some(first);
+    while let Some(task) = next.and_then(|link| reader.with_member(link, "next_all")) {
+        if futures.len() >= walk::MAX_BRANCHES || !seen.insert(task.address) {
+            break;
+        }
+        futures.extend(reader.at_path(&task, &["future"]));
+        next = reader.member(&task, "next_all");
+    }
+    futures
+}
+
 /// Returns what a closure waits for that is polled as a future.
 fn poll_fn(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<PsLeaf> {
     let closure = reader.member(value, "f")?;
     let path = closure.of_type.path.clone();
-    if let Some(futures) = reader.member(&closure, "_ref__futures") {
-        let is_select = closure.of_type.layout.member("_ref__disabled").is_some();
-        let count = reader.with_member(futures, "__0").map(|futures| futures.of_type.layout.members.len());
-        let of = if is_select { "select!" } else { "join!" };
-        return Some(PsLeaf::Several { of: of.to_owned(), count });
+    let captured = |reader: &mut Reader<'_>, name: &str| {
+        reader.member(&closure, &format!("_ref__{name}")).or_else(|| reader.member(&closure, name))
+    };
+    if let Some(futures) = captured(reader, "futures") {
+        let futures = reader.with_member(futures, "__0");
+        let disabled = captured(reader, "disabled");
+        let of = if disabled.is_some() { "select!" } else { "join!" };
+        let disabled = disabled.and_then(|disabled| reader.number_in(&disabled)).unwrap_or_default();
+        let count = futures.as_ref().map(|futures| futures.of_type.layout.members.len());
+        let futures = futures.map(|futures| reader.numbered_members(&futures)).unwrap_or_default();
+        let is_enabled = |at: usize| disabled.checked_shr(at as u32).is_none_or(|bits| bits & 1 == 0);
+        let waiting = futures.into_iter().enumerate().filter(|(at, _)| is_enabled(*at));
+        let waiting = waiting.filter_map(|(_, future)| not_done(reader, future)).collect();
+        let branches = walk.branches(reader, waiting);
+        return Some(PsLeaf::Several { of: of.to_owned(), count, branches });
     }
     for channel in ["tokio::sync::mpsc", "tokio::sync::oneshot", "tokio::sync::watch"] {
         if path.starts_with(channel) {
@@ -218,7 +265,7 @@ fn poll_fn(reader: &mut Reader<'_>, walk: &Walk, value: &Value) -> Option<PsLeaf
         let length = of_self.and_then(|of_self| reader.at_path(&of_self, &["inner", "length"]));
         let count = length.and_then(|length| reader.number_in(&length));
         let count = count.and_then(|count| usize::try_from(count).ok());
-        return Some(PsLeaf::Several { of: "JoinSet".to_owned(), count });
+        return Some(PsLeaf::Several { of: "JoinSet".to_owned(), count, branches: Vec::new() });
     }
     if path.starts_with("tokio::time::interval") {
         let delay = of_self.and_then(|of_self| reader.at_path(&of_self, &["delay"]));

@@ -36,6 +36,8 @@ const POLL_SYMBOL: &str = "4task3raw4poll";
 /// How often a task is read that runs meanwhile.
 const MAX_ATTEMPTS: usize = 3;
 
+const MERGED: &str = "several kinds of tasks have equal code, so it is not known which this one is";
+
 /// The state of a task.
 const RUNNING: u64 = 1;
 const COMPLETE: u64 = 1 << 1;
@@ -156,20 +158,23 @@ impl FutureReader {
             Ok(types) => (types.poll_functions(address), None),
             Err(missing) => (Vec::new(), Some(missing.describe(&image.file.path))),
         };
-        let name = name_of(&functions, &symbols);
-        let cell = match (&functions[..], missing) {
-            (_, Some(missing)) => Err(missing),
-            _ if functions.len() > 1 || symbols.len() > 1 => {
-                Err("several kinds of tasks have equal code, so it is not known which this one is".to_owned())
-            }
-            ([], None) => {
-                Err("the debug information does not describe the function that polls it".to_owned())
-            }
-            ([function, ..], None) => match &mut program.types {
-                Ok(types) => types.cell(function).ok_or_else(|| no_layout(function)),
-                Err(_) => Err(no_layout(function)),
+        let mut names = names_of(&functions, &symbols);
+        let mut is_merged = functions.len() > 1 || symbols.len() > 1;
+        let cell = match (&functions[..], missing, &mut program.types) {
+            (_, Some(missing), _) => Err(missing),
+            ([function], None, Ok(types)) if !is_merged => match types.cell(function) {
+                Some(cell) => {
+                    let twins = types.twins(function, &cell);
+                    is_merged = !twins.is_empty();
+                    names.extend(twins);
+                    Ok(cell)
+                }
+                None => Err(no_layout(function)),
             },
+            _ => Err("the debug information does not describe the function that polls it".to_owned()),
         };
+        let cell = if is_merged { Err(MERGED.to_owned()) } else { cell };
+        let name = joined(names, symbols.len());
         Kind { name, cell, file: Some(Arc::clone(&image.file)), bias: image.bias }
     }
 
@@ -200,34 +205,33 @@ fn no_layout(function: &PollFunction) -> String {
     why.to_owned()
 }
 
-/// Returns the name of the futures that a function polls.
-fn name_of(functions: &[PollFunction], symbols: &BTreeSet<String>) -> Option<String> {
+/// Returns the names of the futures that a function polls.
+fn names_of(functions: &[PollFunction], symbols: &BTreeSet<String>) -> BTreeSet<String> {
     let of_symbol = |symbol: &String| {
         let name = demangled(symbol);
         let (_, parameters) = name.split_once("raw::poll::<")?;
         type_name::arguments(&format!("<{parameters}")).first().map(|name| type_name::readable(name))
     };
     let mut names: BTreeSet<_> = functions.iter().filter_map(PollFunction::future_name).collect();
-    names.extend(symbols.iter().filter_map(of_symbol));
-    if names.is_empty() {
+    if names.is_empty() || symbols.len() > functions.len() {
+        names.extend(symbols.iter().filter_map(of_symbol));
         names.extend(functions.iter().filter_map(|function| of_symbol(function.linkage_name.as_ref()?)));
     }
-    let names: Vec<_> = names.into_iter().collect();
-    match &names[..] {
-        [] => None,
-        // A function with equal code has another name, which is not known.
-        [one] if symbols.len() > 1 && functions.len() <= 1 && !has_parameters(symbols) => {
-            Some(format!("{one} or {} more", symbols.len() - 1))
-        }
-        [one] => Some(one.clone()),
-        [one, other] => Some(format!("{one} or {other}")),
-        [one, other, more @ ..] => Some(format!("{one}, {other} or {} more", more.len())),
-    }
+    names
 }
 
-/// Returns whether the symbols have type parameters.
-fn has_parameters(symbols: &BTreeSet<String>) -> bool {
-    symbols.iter().all(|symbol| symbol.starts_with("_R"))
+/// Returns one name for the futures of functions that have equal code. Of some
+/// of the `symbols` the name may not be known.
+fn joined(names: BTreeSet<String>, symbols: usize) -> Option<String> {
+    let names: Vec<_> = names.into_iter().collect();
+    let more = |named: usize| symbols.max(names.len()).saturating_sub(named);
+    match &names[..] {
+        [] => None,
+        [one] if more(1) > 0 => Some(format!("{one} or {} more", more(1))),
+        [one] => Some(one.clone()),
+        [one, other] if more(2) == 0 => Some(format!("{one} or {other}")),
+        [one, other, ..] => Some(format!("{one}, {other} or {} more", more(2))),
+    }
 }
 
 /// Returns the future of a task.

@@ -80,11 +80,11 @@ pub(super) fn printable(name: &str) -> String {
     text
 }
 
-/// Returns whether a type is the state of an async function, block or closure.
+/// Returns whether a type is the state of an async function, block or closure,
+/// by its name without its module.
 pub(super) fn is_coroutine(name: &str) -> bool {
-    let last = name.rsplit("::").next().unwrap_or(name);
-    let last = last.split('<').next().unwrap_or(last);
-    last.starts_with("{async_") && last.contains("_env#") || last.starts_with("{coroutine_env#")
+    let name = name.split('<').next().unwrap_or_default();
+    name.starts_with("{async_") && name.contains("_env#") || name.starts_with("{coroutine_env#")
 }
 
 /// Returns a type's path without its parameters, as written in the debug

@@ -1,6 +1,6 @@
 //! The types of a program, read from its debug information as they are needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use gimli::{UnitOffset, constants};
@@ -25,6 +25,9 @@ pub(super) struct Types {
     types: HashMap<EntryId, Option<Rc<Type>>>,
     has_searched_all: bool,
     searched_bytes: u64,
+    /// The layouts of tasks for which no poll function is known; `None` until
+    /// they are needed.
+    unpolled_cells: Option<Vec<Rc<Type>>>,
 }
 
 /// A type with its place.
@@ -54,6 +57,7 @@ impl Types {
             types: HashMap::new(),
             has_searched_all: false,
             searched_bytes: 0,
+            unpolled_cells: None,
         }
     }
 
@@ -91,8 +95,36 @@ impl Types {
             self.types.clear();
         }
         let read = self.read(id).map(Rc::new);
+        let read = read.map(|declared| match declared.layout.declared_name {
+            Some(name) => self.defined(&declared, name).unwrap_or(declared),
+            None => declared,
+        });
         self.types.insert(id, read.clone());
         read
+    }
+
+    /// Returns the type that another unit describes whole. If several units
+    /// describe different types of the same name, none is returned.
+    fn defined(&mut self, declared: &Type, name: u32) -> Option<Rc<Type>> {
+        self.search_all();
+        let mut units: Vec<_> = self.entries.keys().copied().collect();
+        units.sort_unstable();
+        let mut found = None::<Rc<Type>>;
+        for unit in units {
+            let entries = self.entries(unit)?;
+            for entry in entries.types_named(name) {
+                let Some(same) = self.read(EntryId { unit, entry }).filter(|one| one.path == declared.path)
+                else {
+                    continue;
+                };
+                match &found {
+                    None => found = Some(Rc::new(same)),
+                    Some(other) if other.layout.is_like(&same.layout) => {}
+                    Some(_) => return None,
+                }
+            }
+        }
+        found
     }
 
     fn read(&mut self, id: EntryId) -> Option<Type> {
@@ -154,7 +186,7 @@ impl Types {
         let mut found = None::<Rc<Type>>;
         for unit in units {
             let Some(cell) = self.cell_in(unit, poll) else { continue };
-            let is_same = |found: &Rc<Type>| found.layout.size == cell.layout.size;
+            let is_same = |found: &Rc<Type>| found.layout.is_like(&cell.layout);
             if !found.as_ref().is_none_or(is_same) {
                 return None;
             }
@@ -163,10 +195,57 @@ impl Types {
         found
     }
 
+    /// Returns the names of other futures whose tasks have the same layout as
+    /// those of a function, and that have no poll function. The compiler may
+    /// have merged theirs with the given one and left no trace of it.
+    pub(super) fn twins(&mut self, poll: &PollFunction, cell: &Type) -> Vec<String> {
+        self.search_all();
+        if self.unpolled_cells.is_none() {
+            self.unpolled_cells = Some(self.find_unpolled_cells());
+        }
+        let scheduler = |name: &str| type_name::arguments(name).last().map(|last| (*last).to_owned());
+        let own = scheduler(poll.name.as_deref().unwrap_or_default());
+        let is_twin =
+            |other: &&Rc<Type>| other.layout.is_like(&cell.layout) && scheduler(&other.layout.name) == own;
+        let twins = self.unpolled_cells.iter().flatten().filter(is_twin);
+        twins
+            .filter_map(|twin| Some(type_name::readable(type_name::arguments(&twin.layout.name).first()?)))
+            .collect()
+    }
+
+    fn find_unpolled_cells(&mut self) -> Vec<Rc<Type>> {
+        let mut units: Vec<_> = self.entries.keys().copied().collect();
+        units.sort_unstable();
+        let mut polled = HashSet::new();
+        for unit in &units {
+            let Some(entries) = self.entries(*unit) else { continue };
+            for entry in &entries.polls {
+                let name = self.poll_function(*unit, *entry).and_then(|function| function.name);
+                polled.extend(name.and_then(|name| Some(name.strip_prefix("poll")?.to_owned())));
+            }
+        }
+        let mut places = HashSet::new();
+        let mut unpolled = Vec::new();
+        for unit in units {
+            let Some(entries) = self.entries(unit) else { continue };
+            for (place, entry) in &entries.cells {
+                if !places.insert(*place) {
+                    continue;
+                }
+                let Some(cell) = self.at(EntryId { unit, entry: *entry }) else { continue };
+                let name = cell.layout.name.strip_prefix("Cell").unwrap_or_default();
+                if !polled.contains(name) {
+                    unpolled.push(cell);
+                }
+            }
+        }
+        unpolled
+    }
+
     fn cell_in(&mut self, unit: usize, poll: &PollFunction) -> Option<Rc<Type>> {
         let entries = self.entries(unit)?;
         let wanted = poll.name.as_deref()?.strip_prefix("poll")?;
-        for entry in &entries.cells {
+        for (_, entry) in &entries.cells {
             let Some(cell) = self.at(EntryId { unit, entry: *entry }) else { continue };
             // Some units have a declaration only.
             if cell.layout.member("core").is_none() {

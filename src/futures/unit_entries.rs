@@ -11,6 +11,7 @@ use crate::diagnose::image::{Bytes, OpenUnit};
 const MAX_NAMESPACES: usize = 1 << 18;
 const MAX_FUNCTIONS: usize = 1 << 20;
 const MAX_CELLS: usize = 1 << 16;
+const MAX_TYPES: usize = 1 << 20;
 const MAX_VTABLES: usize = 1 << 18;
 /// A path has at most this many parts.
 const MAX_DEPTH: usize = 64;
@@ -21,6 +22,8 @@ const MAX_PREFIX_BYTES: usize = 8;
 
 const DW_OP_ADDR: u8 = 3;
 
+/// The module that defines the functions that poll tasks.
+const POLL_MODULE: [&str; 4] = ["tokio", "runtime", "task", "raw"];
 /// The module that defines the memory of a task.
 const CELL_MODULE: [&str; 4] = ["tokio", "runtime", "task", "core"];
 
@@ -31,8 +34,14 @@ pub(super) struct UnitEntries {
     namespaces: Vec<Namespace>,
     /// The first address of each function and its entry, sorted.
     functions: Vec<(u64, usize)>,
-    /// The entries of the types `tokio::runtime::task::core::Cell`.
-    pub(super) cells: Vec<usize>,
+    /// The types `tokio::runtime::task::core::Cell`: the places of their names
+    /// and their entries.
+    pub(super) cells: Vec<(u32, usize)>,
+    /// The functions that poll tasks, also those that the linker removed.
+    pub(super) polls: Vec<usize>,
+    /// The types that the unit describes whole: the place of the name in the
+    /// section of names, and the entry. Sorted.
+    types: Vec<(u32, u32)>,
     /// The address of each table of a trait object's functions, and the entry
     /// of the table's type. `None` if an address has several.
     pub(super) vtables: HashMap<u64, Option<AttributeValue<Bytes>>>,
@@ -56,6 +65,8 @@ impl UnitEntries {
             namespace.end = end;
         }
         entries.functions.sort_unstable();
+        entries.types.sort_unstable();
+        entries.types.shrink_to_fit();
         entries
     }
 
@@ -84,19 +95,34 @@ impl UnitEntries {
                     }
                 }
                 constants::DW_TAG_subprogram => {
-                    let low = read_one(&mut entries, specifications, constants::DW_AT_low_pc)?;
-                    if let Some(low) = low
-                        && let Some(address) = unit.entries().attr_address(low)?.filter(|low| *low > 0)
+                    let wanted = [constants::DW_AT_low_pc, constants::DW_AT_name];
+                    let [low, name] = read_some(&mut entries, specifications, wanted)?;
+                    let Some(low) = low else { continue };
+                    if self.is_in(&POLL_MODULE, &around)
+                        && let Some(name) = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES))
+                        && name.starts_with("poll<")
+                        && self.polls.len() < MAX_CELLS
+                    {
+                        self.polls.push(offset);
+                    }
+                    if let Some(address) = unit.entries().attr_address(low)?.filter(|low| *low > 0)
                         && self.functions.len() < MAX_FUNCTIONS
                     {
                         self.functions.push((address, offset));
                     }
                 }
-                constants::DW_TAG_structure_type if self.is_cell_module(&around) => {
-                    let name = read_one(&mut entries, specifications, constants::DW_AT_name)?;
-                    let name = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES));
-                    if name.is_some_and(|name| name.starts_with("Cell<")) && self.cells.len() < MAX_CELLS {
-                        self.cells.push(offset);
+                constants::DW_TAG_structure_type | constants::DW_TAG_union_type => {
+                    let Some(name) = read_name_of_type(&mut entries, specifications)? else { continue };
+                    let Some(place) = name_offset(unit, &name) else { continue };
+                    if self.is_in(&CELL_MODULE, &around) && self.cells.len() < MAX_CELLS {
+                        let text = unit.text(name, MAX_PREFIX_BYTES);
+                        let is_cell = text.is_some_and(|text| text.starts_with("Cell<"));
+                        self.cells.extend(is_cell.then_some((place, offset)));
+                    }
+                    if let Ok(offset) = u32::try_from(offset)
+                        && self.types.len() < MAX_TYPES
+                    {
+                        self.types.push((place, offset));
                     }
                 }
                 constants::DW_TAG_variable if depth == 1 => self.add_vtable(&mut entries, specifications)?,
@@ -106,9 +132,9 @@ impl UnitEntries {
         Ok(())
     }
 
-    fn is_cell_module(&self, around: &[(isize, usize)]) -> bool {
+    fn is_in(&self, module: &[&str], around: &[(isize, usize)]) -> bool {
         let name = |(_, place): &(isize, usize)| self.namespaces[*place].name.as_str();
-        around.len() == CELL_MODULE.len() && around.iter().map(name).eq(CELL_MODULE)
+        around.len() == module.len() && around.iter().map(name).eq(module.iter().copied())
     }
 
     fn add_vtable(
@@ -144,6 +170,14 @@ impl UnitEntries {
         here.map(|(_, entry)| *entry)
     }
 
+    /// Returns the entries of the types whose name is at a place in the section
+    /// of names.
+    pub(super) fn types_named(&self, name: u32) -> impl Iterator<Item = usize> {
+        let first = self.types.partition_point(|(of, _)| *of < name);
+        let here = self.types[first..].iter().take_while(move |(of, _)| *of == name);
+        here.map(|(_, entry)| *entry as usize)
+    }
+
     /// Returns the path of the module around an entry, such as `app::session`.
     pub(super) fn module_of(&self, entry: usize) -> String {
         let after = self.namespaces.partition_point(|namespace| namespace.begin <= entry);
@@ -165,18 +199,49 @@ impl UnitEntries {
     }
 }
 
+/// Returns the place of a name in the section of names. Equal names have one
+/// place there.
+pub(super) fn name_offset(unit: &OpenUnit, name: &AttributeValue<Bytes>) -> Option<u32> {
+    let offset = match name {
+        AttributeValue::DebugStrRef(offset) => offset.0,
+        AttributeValue::DebugStrOffsetsIndex(index) => unit.entries().string_offset(*index).ok()?.0,
+        _ => return None,
+    };
+    u32::try_from(offset).ok()
+}
+
+/// Reads the attributes of a type's entry and returns its name; `None` if the
+/// entry only declares it.
+fn read_name_of_type(
+    entries: &mut EntriesRaw<'_, Bytes>,
+    specifications: &[gimli::AttributeSpecification],
+) -> gimli::Result<Option<AttributeValue<Bytes>>> {
+    let is_declaration = specifications.iter().any(|one| one.name() == constants::DW_AT_declaration);
+    let name = read_one(entries, specifications, constants::DW_AT_name)?;
+    Ok(name.filter(|_| !is_declaration))
+}
+
 /// Reads the attributes of an entry and returns one of them.
 fn read_one(
     entries: &mut EntriesRaw<'_, Bytes>,
     specifications: &[gimli::AttributeSpecification],
     name: gimli::DwAt,
 ) -> gimli::Result<Option<AttributeValue<Bytes>>> {
-    let mut found = None;
+    let [value] = read_some(entries, specifications, [name])?;
+    Ok(value)
+}
+
+/// Reads the attributes of an entry and returns some of them.
+fn read_some<const N: usize>(
+    entries: &mut EntriesRaw<'_, Bytes>,
+    specifications: &[gimli::AttributeSpecification],
+    names: [gimli::DwAt; N],
+) -> gimli::Result<[Option<AttributeValue<Bytes>>; N]> {
+    let mut found = [const { None }; N];
     for specification in specifications {
-        if specification.name() == name {
-            found = Some(entries.read_attribute(*specification)?.value());
-        } else {
-            entries.skip_attributes(std::slice::from_ref(specification))?;
+        match names.iter().position(|name| *name == specification.name()) {
+            Some(at) => found[at] = Some(entries.read_attribute(*specification)?.value()),
+            None => entries.skip_attributes(std::slice::from_ref(specification))?,
         }
     }
     Ok(found)

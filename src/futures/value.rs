@@ -139,6 +139,12 @@ impl Reader<'_> {
         None
     }
 
+    /// Returns the members of a tuple in their order.
+    pub(super) fn numbered_members(&mut self, tuple: &Value) -> Vec<Value> {
+        let count = tuple.of_type.layout.members.len();
+        (0..count).map_while(|at| self.member(tuple, &format!("__{at}"))).collect()
+    }
+
     /// Returns the members that have a size.
     pub(super) fn members_with_size(&mut self, value: &Value) -> Vec<Value> {
         let members = value.of_type.layout.members.iter();

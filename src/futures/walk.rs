@@ -1,6 +1,6 @@
 //! Follows a future from await to await.
 
-use crate::attach::document::{PsAwait, PsLeaf};
+use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
 use crate::futures::Chain;
 use crate::futures::leaf;
 use crate::futures::type_name;
@@ -13,6 +13,11 @@ const MAX_AWAITS: usize = 128;
 const MAX_STEPS: usize = 1024;
 /// Wrappers of futures that are looked through to find out what is in them.
 const MAX_AHEAD: usize = 16;
+
+/// The number of futures that are followed of several.
+pub(super) const MAX_BRANCHES: usize = 64;
+/// How often a future of several may itself wait for several.
+const MAX_DEPTH: usize = 4;
 
 /// Types of the standard library that hold one value.
 const TRANSPARENT: [&str; 12] = [
@@ -32,7 +37,9 @@ const TRANSPARENT: [&str; 12] = [
 
 /// Futures that poll another future, and the member that holds it. In an enum
 /// it is a member of the present variant.
-const ADAPTERS: [(&str, &str); 20] = [
+const ADAPTERS: [(&str, &str); 22] = [
+    ("tokio::task::coop::Coop", "fut"),
+    ("tokio::runtime::coop::Coop", "fut"),
     ("tracing::instrument::Instrumented", "inner"),
     ("tracing::instrument::WithDispatch", "inner"),
     ("tracing_futures::Instrumented", "inner"),
@@ -56,12 +63,16 @@ const ADAPTERS: [(&str, &str); 20] = [
 ];
 
 /// The way to what a future waits for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Walk {
     pub(super) awaits: Vec<PsAwait>,
     /// The contents of the async functions on the way, the outermost first.
     pub(super) states: Vec<Value>,
+    /// The path of an `impl` and the type that it is for.
+    last_impl: Option<(String, String)>,
     steps: usize,
+    /// The number of futures around that wait for several.
+    depth: usize,
 }
 
 /// How a way goes on.
@@ -73,29 +84,46 @@ enum Step {
 
 /// Returns what a future awaits.
 pub(super) fn chain(reader: &mut Reader<'_>, future: Value) -> Chain {
-    let mut walk = Walk::default();
-    let mut value = future;
-    loop {
-        walk.steps += 1;
-        if walk.steps > MAX_STEPS || walk.awaits.len() >= MAX_AWAITS {
-            return walk.ended(None, Some("the chain of awaits is too long"));
-        }
-        match walk.step(reader, &value) {
-            Step::Into(next) => value = next,
-            Step::Leaf(leaf) => return walk.ended(Some(leaf), None),
-            Step::End(missing) => return walk.ended(None, Some(missing)),
-        }
-    }
+    Walk::default().chain(reader, future)
 }
 
 impl Walk {
+    fn chain(mut self, reader: &mut Reader<'_>, future: Value) -> Chain {
+        let mut value = future;
+        loop {
+            self.steps += 1;
+            if self.steps > MAX_STEPS || self.awaits.len() >= MAX_AWAITS {
+                return self.ended(None, Some("the chain of awaits is too long"));
+            }
+            match self.step(reader, &value) {
+                Step::Into(next) => value = next,
+                Step::Leaf(leaf) => return self.ended(Some(leaf), None),
+                Step::End(missing) => return self.ended(None, Some(missing)),
+            }
+        }
+    }
+
+    /// Returns what each of several futures awaits. They may themselves wait
+    /// for several, a few times over.
+    pub(super) fn branches(&self, reader: &mut Reader<'_>, futures: Vec<Value>) -> Vec<PsBranch> {
+        if self.depth >= MAX_DEPTH {
+            return Vec::new();
+        }
+        let branch = |future| {
+            let walk = Self { depth: self.depth + 1, ..Self::default() };
+            let Chain { awaits, leaf, missing } = walk.chain(reader, future);
+            PsBranch { chain: awaits, leaf, chain_missing: missing }
+        };
+        futures.into_iter().take(MAX_BRANCHES).map(branch).collect()
+    }
+
     fn ended(self, leaf: Option<PsLeaf>, missing: Option<&str>) -> Chain {
         Chain { awaits: self.awaits, leaf, missing: missing.map(str::to_owned) }
     }
 
     fn step(&mut self, reader: &mut Reader<'_>, value: &Value) -> Step {
         let path = &value.of_type.path;
-        if type_name::is_coroutine(path) {
+        if type_name::is_coroutine(&value.of_type.layout.name) {
             return self.of_coroutine(reader, value);
         }
         if let Some(leaf) = leaf::of(reader, self, value) {
@@ -115,8 +143,30 @@ impl Walk {
         }
     }
 
+    /// Returns the name of an async function: `app::Session::run`. The debug
+    /// information has `app::{impl#0}::run`; the type is that of `self`, also
+    /// for a block in the function that does not use it.
+    fn function_name(&mut self, reader: &mut Reader<'_>, value: &Value) -> String {
+        let path = &value.of_type.path;
+        let module = path.strip_suffix(value.of_type.layout.name.as_str()).unwrap_or(path);
+        let parts = module.rfind("{impl#").and_then(|at| {
+            let (_, method) = path[at..].split_once("}::")?;
+            Some((&path[..path.len() - method.len()], method))
+        });
+        let Some((implementation, method)) = parts else { return type_name::readable(path) };
+        if let Some(of_type) = self_type(reader, value) {
+            self.last_impl = Some((implementation.to_owned(), type_name::base(&of_type).to_owned()));
+        }
+        match &self.last_impl {
+            Some((last, of_type)) if last == implementation => {
+                type_name::readable(&format!("{of_type}::{method}"))
+            }
+            _ => type_name::readable(path),
+        }
+    }
+
     fn of_coroutine(&mut self, reader: &mut Reader<'_>, value: &Value) -> Step {
-        let function = function_name(reader, value);
+        let function = self.function_name(reader, value);
         let has_layout = value.of_type.layout.variants.is_some();
         let present = reader.variant(value).and_then(|variant| variant.member.as_ref());
         let Some(member) = present else {
@@ -201,6 +251,9 @@ fn trait_object(reader: &mut Reader<'_>, value: &Value) -> Inner {
         return UNKNOWN;
     };
     let of_type = vtable.checked_sub(reader.bias).and_then(|vtable| reader.types.of_vtable(vtable));
+    // The second word of the table is the size of the type.
+    let size = vtable.checked_add(8).and_then(|place| reader.memory.number(place, 8));
+    let of_type = of_type.filter(|of_type| size == Some(of_type.layout.size));
     of_type.map_or(UNKNOWN, |of_type| Inner::Future(Value { of_type, address }))
 }
 
@@ -210,7 +263,7 @@ fn newtype(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
     let only = reader.only_member(value)?;
     let mut ahead = only.clone();
     for _ in 0..MAX_AHEAD {
-        if type_name::is_coroutine(&ahead.of_type.path) || leaf::is_known(&ahead.of_type.path) {
+        if type_name::is_coroutine(&ahead.of_type.layout.name) || leaf::is_known(&ahead.of_type.path) {
             return Some(only);
         }
         let base = type_name::base(&ahead.of_type.path);
@@ -223,18 +276,6 @@ fn newtype(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
         };
     }
     None
-}
-
-/// Returns the name of an async function: `app::Session::run`. The debug
-/// information has `app::{impl#0}::run`; the type is that of `self`.
-fn function_name(reader: &mut Reader<'_>, value: &Value) -> String {
-    let path = &value.of_type.path;
-    let of_self = path.rfind("{impl#").and_then(|at| {
-        let method = path[at..].split_once("}::")?.1;
-        let of_type = self_type(reader, value)?;
-        Some(type_name::readable(&format!("{}::{method}", type_name::base(&of_type))))
-    });
-    of_self.unwrap_or_else(|| type_name::readable(path))
 }
 
 /// Returns the path of the type of `self` that an async function has.

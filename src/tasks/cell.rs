@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::little_endian::u64_at;
-use crate::tasks::TaskVtable;
 use crate::tasks::memory::Memory;
 use crate::tasks::state;
-use crate::tasks::vtables::{MIN_HEADER_BYTES, Vtables};
+use crate::tasks::vtables::{MIN_HEADER_BYTES, TaskVtable, Vtables};
 
 /// Tokio aligns a task to this on the machines that captures support.
 pub(super) const ALIGNMENT: u64 = 128;
@@ -131,7 +130,11 @@ impl Cell {
 
 /// Reads many short pieces of memory. Calls `each` once with the index and the
 /// bytes of each piece: `None` if it cannot be read.
-fn read_pieces(memory: &impl Memory, pieces: &[(u64, usize)], mut each: impl FnMut(usize, Option<&[u8]>)) {
+pub(super) fn read_pieces(
+    memory: &impl Memory,
+    pieces: &[(u64, usize)],
+    mut each: impl FnMut(usize, Option<&[u8]>),
+) {
     let mut buffer = Vec::new();
     let mut at = 0;
     while let Some(rest) = pieces.get(at..).filter(|rest| !rest.is_empty()) {

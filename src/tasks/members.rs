@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use crate::tasks::cell::{self, Cell, TRAILER_WORDS};
 use crate::tasks::memory::Memory;
 use crate::tasks::owner::Lists;
+use crate::tasks::pool;
 use crate::tasks::state;
 use crate::tasks::vtables::Vtables;
 
@@ -14,6 +15,10 @@ const ROUNDS: usize = 4;
 /// The number of tasks that are added because a list leads to them.
 const MAX_FOLLOWED: usize = 1 << 17;
 const MAX_SCHEDULERS: usize = 4096;
+/// The arrays of lists that are read have at most this many bytes.
+const MAX_ARRAY_BYTES: usize = 16 << 20;
+/// The number of schedulers whose blocking pools are read.
+const MAX_POOLS: usize = 256;
 const OWNER_ID_LIMIT: u64 = 1 << 48;
 
 /// The places that look like tasks, by the address of their headers.
@@ -28,6 +33,7 @@ pub(super) struct Members<'m, M> {
     /// By program or library: the word of the trailer at which the two list
     /// pointers begin.
     pointers: HashMap<usize, usize>,
+    array_bytes_left: usize,
     followed: usize,
     /// Whether a limit left out tasks that a list leads to.
     pub(super) has_left_out: bool,
@@ -42,6 +48,7 @@ impl<'m, M: Memory> Members<'m, M> {
             absent: HashSet::new(),
             lists: HashMap::new(),
             pointers: HashMap::new(),
+            array_bytes_left: MAX_ARRAY_BYTES,
             followed: 0,
             has_left_out: false,
         };
@@ -86,18 +93,28 @@ impl<'m, M: Memory> Members<'m, M> {
         self.cells.values().filter(is_ended).cloned().collect()
     }
 
-    /// Returns the jobs of the blocking pool that run or wait for a thread.
-    pub(super) fn jobs(&self) -> Vec<Cell> {
-        let is_job = |cell: &&Cell| {
-            cell.vtable.is_blocking()
-                && cell.is_plausible()
-                && !cell.is_complete()
-                && (cell.owner, cell.queue_next) == (0, 0)
-                && cell.id != 0
-                && cell.state & (state::RUNNING | state::NOTIFIED) != 0
-                && cell.state != state::INITIAL
-        };
-        self.cells.values().filter(is_job).cloned().collect()
+    /// Returns the jobs of the blocking pool that run or wait for a thread, and
+    /// the number of those that look as if they wait but are in no queue that
+    /// was found.
+    pub(super) fn jobs(&self) -> (Vec<Cell>, usize) {
+        let (new, others): (Vec<&Cell>, Vec<&Cell>) =
+            self.cells.values().filter(|cell| is_job(cell)).partition(|cell| cell.state == state::INITIAL);
+        let mut jobs: HashMap<u64, Cell> =
+            others.into_iter().map(|cell| (cell.header, cell.clone())).collect();
+        // Copies of new jobs remain where they were created.
+        let mut uncertain: HashSet<u64> = new.into_iter().map(|cell| cell.header).collect();
+        let handles = self.lists.iter().filter(|(_, lists)| lists.has_owner).map(|(handle, _)| *handle);
+        for handle in handles.take(MAX_POOLS) {
+            if uncertain.is_empty() {
+                break;
+            }
+            for cell in pool::queued_jobs(self.memory, self.vtables, handle).into_iter().filter(is_job) {
+                uncertain.remove(&cell.header);
+                jobs.insert(cell.header, cell);
+            }
+        }
+        let uncertain = uncertain.len();
+        (jobs.into_values().collect(), uncertain)
     }
 
     fn read_lists(&mut self) {
@@ -108,7 +125,7 @@ impl<'m, M: Memory> Members<'m, M> {
             .map(|cell| (cell.scheduler, cell.owner))
             .collect();
         for (scheduler, owner) in owners.into_iter().take(MAX_SCHEDULERS) {
-            let lists = Lists::read(self.memory, scheduler, owner);
+            let lists = Lists::read(self.memory, scheduler, owner, &mut self.array_bytes_left);
             self.lists.insert(scheduler, lists);
         }
     }
@@ -239,4 +256,14 @@ fn is_owned(cell: &Cell) -> bool {
         && (1..OWNER_ID_LIMIT).contains(&cell.owner)
         && cell.scheduler != 0
         && cell.id != 0
+}
+
+/// Returns whether a place looks like a job that runs or waits for a thread.
+fn is_job(cell: &Cell) -> bool {
+    cell.vtable.is_blocking()
+        && cell.is_plausible()
+        && !cell.is_complete()
+        && (cell.owner, cell.queue_next) == (0, 0)
+        && cell.id != 0
+        && cell.state & (state::RUNNING | state::NOTIFIED) != 0
 }

@@ -134,6 +134,15 @@ impl Memory for Process {
     }
 }
 
+/// Returns the words from an address on, up to the first page that cannot be
+/// read.
+pub(super) fn words(memory: &impl Memory, address: u64, length: usize) -> Vec<u64> {
+    let mut bytes = vec![0; length];
+    let read = memory.read_into(address, &mut bytes).min(length);
+    let bytes = bytes.get(..read).unwrap_or_default();
+    bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect()
+}
+
 /// Returns an address in the C library's record of each thread, which is above
 /// the frames of its stack, in ascending order.
 fn stack_ends(process: Process) -> Vec<u64> {

@@ -9,8 +9,11 @@ mod location;
 mod members;
 mod memory;
 mod owner;
+mod pool;
 mod search;
 mod state;
+#[cfg(test)]
+mod tests;
 mod vtables;
 
 use std::collections::HashMap;
@@ -22,28 +25,12 @@ use crate::tasks::location::Locations;
 use crate::tasks::members::Members;
 use crate::tasks::memory::{Areas, Memory, Pages};
 use crate::tasks::search::Budget;
-use crate::tasks::vtables::Vtables;
+use crate::tasks::vtables::{TaskVtable, Vtables};
 
 /// So much memory is searched at most.
 const MAX_SEARCHED_BYTES: u64 = 16 << 30;
 /// The number of places that look like a task.
 const MAX_PLACES: usize = 1 << 20;
-
-/// The table of functions of one kind of task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TaskVtable {
-    /// Where it is in memory.
-    pub(crate) address: u64,
-    /// The function that polls the future: one for each type of future.
-    pub(crate) poll: u64,
-    /// The function that schedules the task: one for each kind of scheduler.
-    pub(crate) schedule: u64,
-    pub(crate) trailer_offset: u64,
-    pub(crate) scheduler_offset: u64,
-    pub(crate) id_offset: u64,
-    /// Only in a Tokio with `tokio_unstable`.
-    pub(crate) spawn_location_offset: Option<u64>,
-}
 
 /// A task that was found.
 #[derive(Debug, Clone)]
@@ -115,14 +102,20 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     let mut members = Members::new(memory, &vtables, cells);
     let (mut tasks, torn) = members.confirm();
     tasks.extend(members.ended());
-    tasks.extend(members.jobs());
+    let (jobs, uncertain_jobs) = members.jobs();
+    tasks.extend(jobs);
+    if uncertain_jobs > 0 {
+        list.notes.push(format!(
+            "{uncertain_jobs} places look like a job of the blocking pool that waits, but no queue leads to them"
+        ));
+    }
     if members.has_left_out {
         list.notes.push("more tasks are in the lists than are followed".to_owned());
     }
     if vtables.copies() > 1 {
         list.notes.push(format!("{} programs or libraries have a copy of Tokio", vtables.copies()));
     }
-    list.candidates = tasks.len() + torn;
+    list.candidates = tasks.len() + torn + uncertain_jobs;
     let (tasks, vanished) = read_again(memory, &vtables, tasks);
     list.torn = torn + vanished;
     let mut locations = Locations::new(memory, &vtables);

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use crate::tasks::cell::ALIGNMENT;
-use crate::tasks::memory::Memory;
+use crate::tasks::memory::{Memory, words};
 
 /// The lists are within this distance of the begin of a scheduler's handle.
-const HANDLE_BYTES: usize = 4096;
+pub(super) const HANDLE_BYTES: usize = 4096;
 /// A list in an array of lists: the word with its lock, and the first and the
 /// last task.
 const LIST_BYTES: usize = 24;
@@ -31,12 +31,13 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Reads the lists of the scheduler whose handle is at the address.
-    pub(super) fn read(memory: &impl Memory, handle: u64, owner: u64) -> Self {
+    /// Reads the lists of the scheduler whose handle is at the address. Arrays
+    /// take at most `bytes_left`, which becomes less.
+    pub(super) fn read(memory: &impl Memory, handle: u64, owner: u64, bytes_left: &mut usize) -> Self {
         let mut lists = Self::default();
         let words = words(memory, handle, HANDLE_BYTES);
         lists.has_owner = words.contains(&owner);
-        // Until Tokio 1.36, and in a `LocalSet`, the list is in the handle.
+        // Up to Tokio 1.36, and in a `LocalSet`, the list is in the handle.
         for pair in words.windows(2) {
             if let [first, last] = *pair {
                 lists.add(first, last);
@@ -52,16 +53,18 @@ impl Lists {
                 && address % 8 == 0
                 && address != 0
                 && words.get(around).is_some_and(|around| around.contains(&(count - 1)));
-            if is_array && arrays < MAX_ARRAYS {
+            let length = count.saturating_mul(LIST_BYTES as u64) as usize;
+            if is_array && arrays < MAX_ARRAYS && length <= *bytes_left {
                 arrays += 1;
-                lists.add_array(memory, address, count as usize);
+                *bytes_left -= length;
+                lists.add_array(memory, address, length);
             }
         }
         lists
     }
 
-    fn add_array(&mut self, memory: &impl Memory, address: u64, count: usize) {
-        let words = words(memory, address, count * LIST_BYTES);
+    fn add_array(&mut self, memory: &impl Memory, address: u64, length: usize) {
+        let words = words(memory, address, length);
         for list in words.chunks_exact(LIST_BYTES / 8) {
             if let [_, first, last] = *list {
                 self.add(first, last);
@@ -78,11 +81,4 @@ impl Lists {
             }
         }
     }
-}
-
-fn words(memory: &impl Memory, address: u64, length: usize) -> Vec<u64> {
-    let mut bytes = vec![0; length];
-    let read = memory.read_into(address, &mut bytes).min(length);
-    let bytes = bytes.get(..read).unwrap_or_default();
-    bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect()
 }

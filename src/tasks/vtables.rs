@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::tasks::TaskVtable;
 use crate::tasks::memory::{Areas, ImageArea, Memory, Pages};
 use crate::tasks::search::Budget;
 
@@ -23,6 +22,22 @@ const MAX_SCHEDULER_BYTES: u64 = 64;
 const POINTER_BYTES: u64 = 8;
 const MAX_TASK_BYTES: u64 = 1 << 30;
 const MAX_VTABLES: usize = 1 << 20;
+
+/// The table of functions of one kind of task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskVtable {
+    /// Where it is in memory.
+    pub(crate) address: u64,
+    /// The function that polls the future: one for each type of future.
+    pub(crate) poll: u64,
+    /// The function that schedules the task: one for each kind of scheduler.
+    pub(crate) schedule: u64,
+    pub(crate) trailer_offset: u64,
+    pub(crate) scheduler_offset: u64,
+    pub(crate) id_offset: u64,
+    /// Only in a Tokio with `tokio_unstable`.
+    pub(crate) spawn_location_offset: Option<u64>,
+}
 
 /// The tables of all programs and libraries of a process.
 #[derive(Debug, Default)]

@@ -1,7 +1,9 @@
 //! The threads of a Tokio process: what each is for, and what it does.
 
+mod look;
 mod memory_map;
 mod polled_task;
+mod printable;
 mod reading;
 pub(crate) mod registers;
 mod role;
@@ -15,10 +17,12 @@ use crate::attach::document::{PsRole, PsThread, PsThreadState};
 use crate::capture::unwind::Unwinder;
 use crate::diagnose::diagnosis::{self, Diagnosis};
 use crate::diagnose::symbols::Symbols;
-use crate::finding::{Evidence, Frame, FrameKind, Site};
+use crate::finding::{Frame, FrameKind, Site};
 use crate::process::Process;
+use crate::threads::look::Look;
 use crate::threads::memory_map::MemoryMap;
-use crate::threads::reading::{Look, Reading};
+use crate::threads::printable::{printable, printable_frame};
+use crate::threads::reading::Reading;
 use crate::threads::registers::Registers;
 use crate::threads::role::{Activity, Placement, StackView};
 use crate::watchdog::procfs;
@@ -165,8 +169,8 @@ impl ThreadReader {
         running: &[u64],
     ) -> PsThread {
         let frames = &diagnosis.stack;
-        let is_complete =
-            has_symbols && matches!(diagnosis.evidence, Evidence::Stack | Evidence::Reconstructed);
+        let is_whole = reading.stack.as_ref().is_some_and(|stack| stack.unwound.is_confirmed);
+        let is_complete = has_symbols && is_whole;
         let call = reading.capture.call.as_ref();
         let activity = activity(reading);
         let placement = role::placement(&name, StackView { frames, is_complete }, activity);
@@ -183,15 +187,15 @@ impl ThreadReader {
             role,
             state,
             call: call.map(|call| call.name.clone()),
-            object: call.and_then(|call| call.fd.clone()),
+            object: call.and_then(|call| call.fd.as_deref()).map(printable),
             cause: is_stuck.then_some(diagnosis.cause),
-            primitive: diagnosis.primitive.clone().filter(|_| is_stuck),
-            advice: (state == PsThreadState::Blocked && has_stack).then(|| diagnosis.advice.clone()),
+            primitive: diagnosis.primitive.as_deref().filter(|_| is_stuck).map(printable),
+            advice: (state == PsThreadState::Blocked && has_stack).then(|| printable(&diagnosis.advice)),
             task,
             seconds,
-            site: site(&diagnosis, placement, is_busy),
+            site: site(&diagnosis, placement, is_busy).map(printable_frame),
             evidence: diagnosis.evidence,
-            stack: diagnosis.stack,
+            stack: diagnosis.stack.into_iter().map(printable_frame).collect(),
         }
     }
 }
@@ -204,6 +208,7 @@ fn activity(reading: &Reading) -> Activity {
         {
             Activity::WaitsForIo
         }
+        (ThreadActivity::InSyscall(_), Some(call)) if call.name == "futex" => Activity::WaitsOnFutex,
         (ThreadActivity::InSyscall(_), _) => Activity::Waits,
         (ThreadActivity::OutsideSyscall | ThreadActivity::Unknown, _) => Activity::Unknown,
     }

@@ -4,47 +4,15 @@ use crate::capture::unwind::{Unwinder, Unwound};
 use crate::capture::{CopiedStack, passive};
 use crate::evidence::Capture;
 use crate::finding::Evidence;
-use crate::process::Process;
+use crate::threads::look::Look;
 use crate::threads::memory_map::MemoryMap;
 use crate::threads::registers::{self, Registers};
 use crate::watchdog::call_info::call_info;
-use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::{InSyscall, ThreadActivity};
 use crate::watchdog::{stack_capture, syscalls};
 
 /// How often a thread is read until nothing changes meanwhile.
 const MAX_ATTEMPTS: u32 = 3;
-
-/// What a thread does, without its stack. Two equal ones show one and the same
-/// wait if the thread waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
-    pub(super) activity: ThreadActivity,
-    /// How many times it has slept.
-    pub(super) sleeps: Option<u64>,
-}
-
-impl Look {
-    /// Returns what the thread does now.
-    pub(super) fn at(process: Process, tid: i32) -> Self {
-        let reader = ProcReader::new(process, tid);
-        Self { activity: procfs::read_activity(process, tid), sleeps: reader.sleeps() }
-    }
-
-    /// Returns the call in which the thread waits.
-    pub(super) fn call(&self) -> Option<InSyscall> {
-        match self.activity {
-            ThreadActivity::InSyscall(call) => Some(call),
-            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
-        }
-    }
-
-    /// Returns whether the thread waits, and has done nothing else since
-    /// `before`.
-    pub(super) fn is_same_wait(&self, before: &Self) -> bool {
-        self == before && self.call().is_some() && self.sleeps.is_some()
-    }
-}
 
 /// A thread at one moment.
 #[derive(Debug)]
@@ -70,8 +38,8 @@ pub(super) fn read(tid: i32, map: &MemoryMap, registers: Registers, unwinder: &m
     for _ in 0..MAX_ATTEMPTS {
         let reading = match look.activity {
             ThreadActivity::InSyscall(call) => waiting(tid, look, &call, map, unwinder),
-            ThreadActivity::Running if registers == Registers::Interrupt => running(tid, look, map, unwinder),
-            ThreadActivity::Running | ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
+            ThreadActivity::Running => running(tid, look, registers, map, unwinder),
+            ThreadActivity::OutsideSyscall | ThreadActivity::Unknown => None,
         };
         if let Some(reading) = reading {
             return reading;
@@ -105,10 +73,16 @@ fn waiting(
     Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })
 }
 
-/// Reads a thread that computes, by a short stop; `None` if it does not compute
-/// any more.
-fn running(tid: i32, look: Look, map: &MemoryMap, unwinder: &mut Unwinder) -> Option<Reading> {
-    let copy = registers::copy_running(unwinder.process(), tid, map)?;
+/// Reads a thread that computes; `None` if it does not compute any more, or if
+/// that must not be done.
+fn running(
+    tid: i32,
+    look: Look,
+    registers: Registers,
+    map: &MemoryMap,
+    unwinder: &mut Unwinder,
+) -> Option<Reading> {
+    let copy = registers::copy_running(unwinder.process(), tid, registers, map)?;
     let unwound = unwind(&copy, None, unwinder);
     let capture = stack_capture::capture(0, unwound.clone(), true, None, unwinder);
     Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })

@@ -14,6 +14,8 @@ pub(super) enum Activity {
     Runs,
     /// It waits for I/O on many descriptors.
     WaitsForIo,
+    /// It waits on a futex.
+    WaitsOnFutex,
     /// It waits in another system call.
     Waits,
     /// Nothing is known.
@@ -54,9 +56,7 @@ pub(super) fn placement(name: &str, stack: StackView<'_>, activity: Activity) ->
         (Some(worker), _) => (PsRole::Worker, worker),
         (None, Some(pool)) => (PsRole::Blocking, pool),
         (None, None) => match position(is_block_on) {
-            Some(block_on) if !frames[..block_on + 1].iter().any(is_blocking_method) => {
-                (PsRole::BlockOn, block_on)
-            }
+            Some(block_on) if !is_in_blocking_method(&frames[block_on..]) => (PsRole::BlockOn, block_on),
             _ if !stack.is_complete && RUNTIME_NAMES.contains(&name) => (PsRole::Runtime, 0),
             _ => (PsRole::Other, frames.len()),
         },
@@ -68,7 +68,7 @@ pub(super) fn placement(name: &str, stack: StackView<'_>, activity: Activity) ->
         (PsRole::Runtime, Activity::Runs) => PsThreadState::Running,
         (PsRole::Runtime, Activity::WaitsForIo) => PsThreadState::DrivingIo,
         // It may be parked, or blocked.
-        (PsRole::Runtime, Activity::Waits) => PsThreadState::Unknown,
+        (PsRole::Runtime, Activity::WaitsOnFutex | Activity::Waits) => PsThreadState::Unknown,
         (PsRole::Worker | PsRole::BlockOn, Activity::Runs) if poll.is_some() => PsThreadState::Polling,
         (PsRole::BlockOn, Activity::Runs) if !waits => PsThreadState::Polling,
         (_, Activity::Runs) => PsThreadState::Running,
@@ -76,11 +76,11 @@ pub(super) fn placement(name: &str, stack: StackView<'_>, activity: Activity) ->
         (PsRole::Worker | PsRole::BlockOn, Activity::WaitsForIo) if waits && poll.is_none() => {
             PsThreadState::DrivingIo
         }
-        (PsRole::Worker | PsRole::BlockOn, Activity::Waits) if waits && poll.is_none() => {
+        (PsRole::Worker | PsRole::BlockOn, Activity::WaitsOnFutex) if waits && poll.is_none() => {
             PsThreadState::Parked
         }
         (PsRole::BlockOn, _) => PsThreadState::Blocked,
-        (PsRole::Blocking, Activity::Waits) if waits && poll.is_none() => PsThreadState::Parked,
+        (PsRole::Blocking, Activity::WaitsOnFutex) if waits && poll.is_none() => PsThreadState::Parked,
         (PsRole::Other, _) if !stack.is_complete => PsThreadState::Unknown,
         (PsRole::Worker | PsRole::Blocking | PsRole::Other, _) => PsThreadState::Waiting,
     };
@@ -169,12 +169,15 @@ fn is_block_on(frame: &Frame) -> bool {
         && (last_part(frame).starts_with("block_on") || last_part(frame) == "enter_runtime")
 }
 
-/// Returns whether the function waits for one message or lock, such as
-/// `blocking_recv`: it runs no future of the application.
-fn is_blocking_method(frame: &Frame) -> bool {
-    frame.kind == FrameKind::Runtime
-        && path_of(frame).starts_with("tokio::sync::")
-        && last_part(frame).starts_with("blocking_")
+/// Returns whether the runtime's functions, which begin with a `block_on`, wait
+/// for one message or lock, such as `blocking_recv`. They run no future of the
+/// application then.
+fn is_in_blocking_method(frames: &[Frame]) -> bool {
+    let is_blocking_method = |frame: &Frame| {
+        path_of(frame).starts_with("tokio::sync::") && last_part(frame).starts_with("blocking_")
+    };
+    let is_of_runtime = |frame: &&Frame| matches!(frame.kind, FrameKind::Runtime | FrameKind::Std);
+    frames.iter().take_while(is_of_runtime).any(is_blocking_method)
 }
 
 fn is_block_in_place(frame: &Frame) -> bool {

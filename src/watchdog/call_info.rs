@@ -1,6 +1,7 @@
 //! What a system call in progress says about a stall.
 
-use crate::capture::descriptor::{Descriptor, Transport};
+use crate::capture::descriptor::Descriptor;
+use crate::capture::sockets::Transport;
 use crate::capture::{CopiedStack, machine};
 use crate::evidence::CallInfo;
 use crate::finding::Cause;

@@ -173,6 +173,7 @@ const LIBRARY: &[Rule] = &[
             "error",
             "finding",
             "futures",
+            "little_endian",
             "os",
             "process",
             "serde_time",

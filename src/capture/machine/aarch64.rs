@@ -18,6 +18,31 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     }
 }
 
+/// The registers that a sample of the kernel has, as bits of its numbers of
+/// registers: the first argument, frame pointer, link, `sp` and `pc`.
+#[cfg(feature = "attach")]
+pub(crate) const SAMPLED_REGISTERS: u64 = 1 | 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
+
+/// Returns the registers of a sample, which has those of
+/// [`SAMPLED_REGISTERS`].
+#[cfg(feature = "attach")]
+pub(crate) fn registers_of_sample(words: &[u64]) -> Option<Registers> {
+    let [first_argument, frame_pointer, link, sp, ip] = *words else { return None };
+    Some(Registers { ip, sp, frame_pointer, link, first_argument })
+}
+
+/// Returns the registers of a thread that is stopped.
+#[cfg(feature = "attach")]
+pub(crate) fn registers_of_stopped(all: &libc::user_regs_struct) -> Registers {
+    Registers {
+        ip: all.pc,
+        sp: all.sp,
+        frame_pointer: all.regs[29],
+        link: all.regs[30],
+        first_argument: all.regs[0],
+    }
+}
+
 /// Converts the registers. Return addresses may contain a signature in their
 /// upper bits. Stacks are at high addresses, so the bits above the highest bit
 /// of the stack pointer cannot belong to an address.
@@ -31,7 +56,7 @@ pub(crate) fn unwind_registers(_ip: u64, sp: u64, frame_pointer: u64, link: u64)
 /// in instructions.
 pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Option<u64> {
     const BL: u32 = 0b10_0101;
-    let instruction = u32::from_le_bytes(code_before(return_address)?);
+    let instruction = u32::from_le_bytes(code_before(process, return_address)?);
     let instructions = i64::from((instruction << 6).cast_signed() >> 6);
     (instruction >> 26 == BL).then(|| return_address.wrapping_sub(4).wrapping_add_signed(instructions * 4))
 }

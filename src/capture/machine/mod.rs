@@ -7,6 +7,9 @@ mod cpu;
 
 pub(crate) use cpu::{direct_call_target, follows_syscall, registers, syscall_number, unwind_registers};
 
+#[cfg(feature = "attach")]
+pub(crate) use cpu::{SAMPLED_REGISTERS, registers_of_sample, registers_of_stopped};
+
 use crate::capture::target::REGISTERS;
 use crate::process::Process;
 

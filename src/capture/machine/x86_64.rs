@@ -18,16 +18,45 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
     }
 }
 
+/// The registers that a sample of the kernel has, as bits of its numbers of
+/// registers: the first argument, frame pointer, `sp` and `ip`.
+#[cfg(feature = "attach")]
+pub(crate) const SAMPLED_REGISTERS: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8;
+
+/// Returns the registers of a sample, which has those of
+/// [`SAMPLED_REGISTERS`].
+#[cfg(feature = "attach")]
+pub(crate) fn registers_of_sample(words: &[u64]) -> Option<Registers> {
+    let [first_argument, frame_pointer, sp, ip] = *words else { return None };
+    Some(Registers { ip, sp, frame_pointer, link: 0, first_argument })
+}
+
+/// Returns the registers of a thread that is stopped.
+#[cfg(feature = "attach")]
+pub(crate) fn registers_of_stopped(all: &libc::user_regs_struct) -> Registers {
+    Registers { ip: all.rip, sp: all.rsp, frame_pointer: all.rbp, link: 0, first_argument: all.rdi }
+}
+
 pub(crate) fn unwind_registers(ip: u64, sp: u64, frame_pointer: u64, _link: u64) -> UnwindRegsX86_64 {
     UnwindRegsX86_64::new(ip, sp, frame_pointer)
 }
 
 /// Returns the target of the call that returns to `return_address`, if the call
-/// instruction contains its target.
+/// instruction contains its target, or the place of a pointer to it: that of
+/// the table of the functions of other libraries.
 pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Option<u64> {
     const CALL: u8 = 0xE8;
-    let [CALL, a, b, c, d] = code_before::<5>(process, return_address)? else { return None };
-    Some(return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d]))))
+    const CALL_THROUGH_POINTER: [u8; 2] = [0xFF, 0x15];
+    let [a, b, c, d] = code_before::<4>(process, return_address)?;
+    let target = return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
+    match code_before::<6>(process, return_address) {
+        // Either of the two instructions may end with these bytes.
+        Some([0xFF, 0x15, CALL, ..]) => None,
+        Some([first, second, ..]) if [first, second] == CALL_THROUGH_POINTER => {
+            Some(u64::from_le_bytes(process.read(target, 8)?.try_into().ok()?))
+        }
+        _ => (code_before::<5>(process, return_address)?[0] == CALL).then_some(target),
+    }
 }
 
 /// Returns whether the instruction before `ip` is `syscall`.
@@ -62,6 +91,12 @@ mod tests {
     fn the_target_of_a_direct_call_is_read_from_its_code() {
         let backward = [0x90, 0xE8, 0xF8, 0xFF, 0xFF, 0xFF];
         assert_eq!(direct_call_target(Process::Own, end(&backward)), Some(end(&backward) - 8));
+        // The pointer lies directly behind the call.
+        let through_a_pointer = [0x90, 0xFF, 0x15, 0, 0, 0, 0, 0x77, 0x66, 0x55, 0, 0, 0, 0, 0];
+        let return_address = end(&through_a_pointer[..7]);
+        assert_eq!(direct_call_target(Process::Own, return_address), Some(0x0055_6677));
+        let ambiguous = [0x90, 0xFF, 0x15, 0xE8, 0, 0, 0, 0];
+        assert_eq!(direct_call_target(Process::Own, end(&ambiguous[..7])), None);
         let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
     }

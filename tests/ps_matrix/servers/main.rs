@@ -5,7 +5,7 @@
 //! Tokio. Nothing here depends on a newer one than 1.32.
 
 use std::fmt::{self, Write};
-use std::future::{self, Future};
+use std::future::{Future, ready};
 use std::io::Read;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
@@ -41,9 +41,10 @@ impl Awaits {
 /// What is true of one task.
 struct Truth {
     id: u64,
+    /// A part of the name of its future.
+    name: &'static str,
     state: &'static str,
     scheduler: &'static str,
-    is_blocking: bool,
     leaf: &'static str,
     spawn_line: u32,
     awaits: Awaits,
@@ -53,40 +54,32 @@ struct Truth {
 struct Truths(Vec<Truth>);
 
 impl Truths {
-    /// Takes the id from the debug text, because Tokio 1.32 has no other way
-    /// without `tokio_unstable`.
-    fn add(&mut self, handle: &impl fmt::Debug, scheduler: &'static str, leaf: &'static str, line: u32) -> Awaits {
-        let text = format!("{handle:?}");
-        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        let awaits = Awaits::default();
-        let id = digits.parse().expect("the debug text of a handle has the task's id");
-        let is_blocking = scheduler == "blocking";
-        let truth = Truth { id, state: "idle", scheduler, is_blocking, leaf, spawn_line: line, awaits: awaits.clone() };
-        self.0.push(truth);
-        awaits
-    }
-
-    fn last_is(&mut self, state: &'static str) {
-        self.0.last_mut().unwrap().state = state;
+    fn add(&mut self, handle: &impl fmt::Debug, truth: Truth) {
+        self.0.push(Truth { id: task_id(handle), ..truth });
     }
 
     fn json(&self) -> String {
-        let mut json = format!("{{\"pid\":{},\"workers\":{WORKERS},\"tasks\":[", std::process::id());
+        let pid = std::process::id();
+        let mut json = format!("{{\"pid\":{pid},\"workers\":{WORKERS},\"tasks\":[");
         for (index, truth) in self.0.iter().enumerate() {
+            let Truth { id, name, state, scheduler, leaf, spawn_line, awaits } = truth;
+            let awaits = awaits.0.lock().unwrap();
+            let awaits: Vec<_> = awaits.iter().map(|(f, line)| format!("[\"{f}\",{line}]")).collect();
             let comma = if index == 0 { "" } else { "," };
-            let awaits: Vec<_> = truth.awaits.0.lock().unwrap().iter().map(|(f, l)| format!("[\"{f}\",{l}]")).collect();
-            let Truth { id, state, scheduler, is_blocking, leaf, spawn_line, .. } = truth;
-            write!(
-                json,
-                "{comma}{{\"id\":{id},\"state\":\"{state}\",\"scheduler\":\"{scheduler}\",\
-                 \"is_blocking\":{is_blocking},\"leaf\":\"{leaf}\",\"spawn_line\":{spawn_line},\
-                 \"awaits\":[{}]}}",
-                awaits.join(",")
-            )
-            .unwrap();
+            write!(json, "{comma}{{\"id\":{id},\"name\":\"{name}\",\"state\":\"{state}\",").unwrap();
+            write!(json, "\"scheduler\":\"{scheduler}\",\"leaf\":\"{leaf}\",").unwrap();
+            write!(json, "\"spawn_line\":{spawn_line},\"awaits\":[{}]}}", awaits.join(",")).unwrap();
         }
         json + "]}"
     }
+}
+
+/// Takes the id from the debug text, because Tokio 1.32 has no other way
+/// without `tokio_unstable`.
+fn task_id(handle: &impl fmt::Debug) -> u64 {
+    let text = format!("{handle:?}");
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().expect("the debug text of a handle has the task's id")
 }
 
 /// A future that forgets its waker.
@@ -181,7 +174,10 @@ mod waits {
     pub async fn on_aligned(at: Awaits) {
         let bytes = Aligned([1; 512]);
         at.mark("on_aligned", line!()); sleep(HOUR).await;
-        std::hint::black_box(&bytes);
+        std::hint::black_box(&bytes.0);
+    }
+    pub fn on_instrumented(at: Awaits) -> impl Future<Output = ()> {
+        on_sleep(at).instrument(tracing::info_span!("instrumented"))
     }
     pub async fn on_local(at: Awaits, text: std::rc::Rc<String>) {
         at.mark("on_local", line!()); sleep(HOUR).await;
@@ -189,19 +185,51 @@ mod waits {
     }
 }
 
+fn sleeps() {
+    std::thread::sleep(HOUR);
+}
+
+async fn blocks() {
+    std::thread::sleep(HOUR);
+}
+
 #[repr(align(256))]
 struct Aligned([u8; 512]);
 
+/// Spawns `waits::$name` and writes down what is true of the task.
 macro_rules! spawn {
-    ($truths:expr, $runtime:expr, $leaf:expr, |$awaits:ident| $future:expr) => {{
-        // The task begins after its truth has been written.
-        let (begin, begins) = oneshot::channel::<Awaits>();
-        let task = $runtime.spawn(async move {
-            let $awaits = begins.await.unwrap();
-            $future.await
+    ($truths:expr, $runtime:expr, $name:ident($($argument:expr),*), $leaf:expr) => {{
+        let awaits = Awaits::default();
+        let task = $runtime.spawn(waits::$name(awaits.clone(), $($argument),*));
+        $truths.add(&task, Truth {
+            id: 0,
+            name: stringify!($name),
+            state: "idle",
+            scheduler: "runtime",
+            leaf: $leaf,
+            spawn_line: line!(),
+            awaits,
         });
-        let awaits = $truths.add(&task, "runtime", $leaf, line!());
-        begin.send(awaits).ok();
+        task
+    }};
+}
+
+/// Spawns something else than one of the async functions.
+macro_rules! spawn_other {
+    ($truths:expr, $task:expr, $name:expr, $scheduler:expr, $state:expr) => {{
+        let task = $task;
+        $truths.add(
+            &task,
+            Truth {
+                id: 0,
+                name: $name,
+                state: $state,
+                scheduler: $scheduler,
+                leaf: "none",
+                spawn_line: line!(),
+                awaits: Awaits::default(),
+            },
+        );
         task
     }};
 }
@@ -221,49 +249,38 @@ fn spawn_all(truths: &mut Truths, runtime: &Runtime) -> Vec<Box<dyn std::any::An
     let client = runtime.block_on(TcpStream::connect(address)).unwrap();
     let (peer, _) = runtime.block_on(listener.accept()).unwrap();
 
-    let awaited = spawn!(truths, runtime, "sleep", |at| waits::on_sleep(at));
-    kept.push(Box::new(spawn!(truths, runtime, "join", |at| waits::on_join_handle(at, awaited))));
+    let awaited = spawn!(truths, runtime, on_sleep(), "sleep");
+    kept.push(Box::new(spawn!(truths, runtime, on_join_handle(awaited), "join")));
     for _ in 0..3 {
         // Without a `JoinHandle`.
-        spawn!(truths, runtime, "sleep", |at| waits::on_sleep(at));
+        spawn!(truths, runtime, on_sleep(), "sleep");
     }
-    kept.push(Box::new(spawn!(truths, runtime, "channel", |at| waits::on_channel(at, receiver))));
-    kept.push(Box::new(spawn!(truths, runtime, "semaphore", |at| waits::on_full_channel(at, full_sender))));
-    kept.push(Box::new(spawn!(truths, runtime, "channel", |at| waits::on_oneshot(at, answered))));
-    let held = mutex.clone();
-    kept.push(Box::new(spawn!(truths, runtime, "sleep", |at| waits::holds_mutex(at, held))));
-    kept.push(Box::new(spawn!(truths, runtime, "semaphore", |at| waits::on_mutex(at, mutex))));
-    kept.push(Box::new(spawn!(truths, runtime, "semaphore", |at| waits::on_semaphore(at, semaphore))));
-    let notified = notify.clone();
-    kept.push(Box::new(spawn!(truths, runtime, "notify", |at| waits::on_notify(at, notified))));
-    kept.push(Box::new(spawn!(truths, runtime, "io", |at| waits::on_accept(at, listener))));
-    kept.push(Box::new(spawn!(truths, runtime, "io", |at| waits::on_read(at, peer))));
-    kept.push(Box::new(spawn!(truths, runtime, "other", |at| waits::on_lost_waker(at))));
-    kept.push(Box::new(spawn!(truths, runtime, "sleep", |at| waits::outer(at))));
-    let selected = notify.clone();
-    kept.push(Box::new(spawn!(truths, runtime, "several", |at| waits::on_select(at, selected))));
-    kept.push(Box::new(spawn!(truths, runtime, "several", |at| waits::on_join(at, notify))));
-    kept.push(Box::new(spawn!(truths, runtime, "several", |at| waits::on_unordered(at))));
-    kept.push(Box::new(spawn!(truths, runtime, "sleep", |at| waits::on_boxed(at))));
-    kept.push(Box::new(spawn!(truths, runtime, "sleep", |at| waits::on_big(at))));
-    kept.push(Box::new(spawn!(truths, runtime, "sleep", |at| waits::on_aligned(at))));
-    let span = tracing::info_span!("instrumented");
-    kept.push(Box::new(spawn!(truths, runtime, "sleep", |at| waits::on_sleep(at).instrument(span))));
+    kept.push(Box::new(spawn!(truths, runtime, on_channel(receiver), "channel")));
+    kept.push(Box::new(spawn!(truths, runtime, on_full_channel(full_sender), "semaphore")));
+    kept.push(Box::new(spawn!(truths, runtime, on_oneshot(answered), "channel")));
+    kept.push(Box::new(spawn!(truths, runtime, holds_mutex(mutex.clone()), "sleep")));
+    kept.push(Box::new(spawn!(truths, runtime, on_mutex(mutex), "semaphore")));
+    kept.push(Box::new(spawn!(truths, runtime, on_semaphore(semaphore), "semaphore")));
+    kept.push(Box::new(spawn!(truths, runtime, on_notify(notify.clone()), "notify")));
+    kept.push(Box::new(spawn!(truths, runtime, on_accept(listener), "io")));
+    kept.push(Box::new(spawn!(truths, runtime, on_read(peer), "io")));
+    kept.push(Box::new(spawn!(truths, runtime, on_lost_waker(), "other")));
+    kept.push(Box::new(spawn!(truths, runtime, outer(), "sleep")));
+    kept.push(Box::new(spawn!(truths, runtime, on_select(notify.clone()), "several")));
+    kept.push(Box::new(spawn!(truths, runtime, on_join(notify), "several")));
+    kept.push(Box::new(spawn!(truths, runtime, on_unordered(), "several")));
+    kept.push(Box::new(spawn!(truths, runtime, on_boxed(), "sleep")));
+    kept.push(Box::new(spawn!(truths, runtime, on_big(), "sleep")));
+    kept.push(Box::new(spawn!(truths, runtime, on_aligned(), "sleep")));
+    kept.push(Box::new(spawn!(truths, runtime, on_instrumented(), "sleep")));
 
-    let ended = runtime.spawn(future::ready(5));
-    truths.add(&ended, "runtime", "none", line!());
-    truths.last_is("complete");
-    kept.push(Box::new(ended));
-
+    kept.push(Box::new(spawn_other!(truths, runtime.spawn(ready(5)), "Ready", "runtime", "complete")));
     for _ in 0..BLOCKING_THREADS {
-        let job = runtime.spawn_blocking(|| std::thread::sleep(HOUR));
-        truths.add(&job, "blocking", "none", line!());
-        truths.last_is("running");
+        let job = spawn_other!(truths, runtime.spawn_blocking(sleeps), "sleeps", "blocking", "running");
+        kept.push(Box::new(job));
     }
     for _ in 0..2 {
-        let queued = runtime.spawn_blocking(|| std::thread::sleep(HOUR));
-        truths.add(&queued, "blocking", "none", line!());
-        truths.last_is("notified");
+        let queued = spawn_other!(truths, runtime.spawn_blocking(sleeps), "sleeps", "blocking", "notified");
         kept.push(Box::new(queued));
     }
     kept.push(Box::new((sender, full_receiver, answer, client)));
@@ -274,29 +291,26 @@ fn spawn_all(truths: &mut Truths, runtime: &Runtime) -> Vec<Box<dyn std::any::An
 fn run_local(truths: &mpsc::Sender<Truths>) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let mut known = Truths::default();
-    spawn!(known, runtime, "sleep", |at| waits::on_sleep(at));
-    spawn!(known, runtime, "sleep", |at| waits::outer(at));
+    spawn!(known, runtime, on_sleep(), "sleep");
+    spawn!(known, runtime, outer(), "sleep");
     let local = LocalSet::new();
-    let (begin, begins) = oneshot::channel::<Awaits>();
-    let task = local.spawn_local(async move {
-        let at = begins.await.unwrap();
-        waits::on_local(at, std::rc::Rc::new("local".to_owned())).await;
-    });
-    let awaits = known.add(&task, "local_set", "sleep", line!());
-    begin.send(awaits).ok();
+    let awaits = Awaits::default();
+    let text = std::rc::Rc::new("local".to_owned());
+    let (task, spawn_line) = (local.spawn_local(waits::on_local(awaits.clone(), text)), line!());
+    let (name, state, scheduler, leaf) = ("on_local", "idle", "local_set", "sleep");
+    known.add(&task, Truth { id: 0, name, state, scheduler, leaf, spawn_line, awaits });
     truths.send(known).unwrap();
     local.block_on(&runtime, async { sleep(HOUR).await });
 }
 
 fn main() {
-    let runtime =
-        Builder::new_multi_thread().worker_threads(WORKERS).max_blocking_threads(BLOCKING_THREADS).enable_all().build().unwrap();
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(WORKERS).max_blocking_threads(BLOCKING_THREADS);
+    let runtime = builder.enable_all().build().unwrap();
     let mut truths = Truths::default();
     let kept = spawn_all(&mut truths, &runtime);
     if std::env::args().any(|argument| argument == "--block-worker") {
-        let task = runtime.spawn(async { std::thread::sleep(HOUR) });
-        truths.add(&task, "runtime", "none", line!());
-        truths.last_is("running");
+        spawn_other!(truths, runtime.spawn(blocks()), "blocks", "runtime", "running");
     }
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || run_local(&sender));

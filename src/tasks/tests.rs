@@ -1,0 +1,322 @@
+//! Memory that is made up: of a small Tokio, and of hostile processes.
+
+use std::cell::Cell as Counter;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use crate::tasks::memory::{Areas, ImageArea, Memory, Pages};
+use crate::tasks::{TaskList, read};
+
+const CODE: Range<u64> = 0x1000..0x2000;
+const TABLES: u64 = 0x10_000;
+const NAME: u64 = 0x10_800;
+const LOCATION: u64 = 0x10_900;
+const DATA: Range<u64> = 0x10_000..0x11_000;
+const HEAP: Range<u64> = 0x100_000..0x120_000;
+const HANDLE: u64 = HEAP.start;
+const LISTS: u64 = HEAP.start + 0x1800;
+const POOL: u64 = HEAP.start + 0x2000;
+const QUEUE: u64 = HEAP.start + 0x3000;
+const TASKS: u64 = HEAP.start + 0x4000;
+const OWNER: u64 = 5;
+/// Idle, with the reference of its list and one of a waker.
+const IDLE: u64 = 2 << 6;
+const NEW: u64 = 3 << 6 | 1 << 3 | 1 << 2;
+const MAX_BYTES: u64 = 1 << 30;
+/// The most that one reading of the made-up memory may copy.
+const MAX_COPIED_BYTES: u64 = 64 << 20;
+
+/// Words at addresses. All other words are zero.
+#[derive(Debug, Clone, Default)]
+struct Fake {
+    words: BTreeMap<u64, u64>,
+    /// Whether a word has another value in every reading, as a process that
+    /// runs changes it.
+    is_changing: bool,
+    copied: Counter<u64>,
+}
+
+impl Fake {
+    fn set(&mut self, address: u64, words: &[u64]) {
+        self.words.extend(words.iter().enumerate().map(|(at, word)| (address + 8 * at as u64, *word)));
+    }
+
+    /// A Tokio with a table of functions for futures and one for jobs.
+    fn tokio() -> Self {
+        let mut fake = Self::default();
+        let functions: Vec<u64> = (0..7).map(|at| CODE.start + 16 * at).collect();
+        fake.set(TABLES, &functions);
+        fake.set(TABLES + 56, &[96, 32, 40, 48]);
+        fake.set(TABLES + 88, &functions);
+        fake.set(TABLES + 88 + 56, &[96, 32, 48, 56]);
+        fake.words.insert(NAME, u64::from_le_bytes(*b"src/a.rs"));
+        fake.set(LOCATION, &[NAME, 8, 12 | 5 << 32]);
+        fake.set(HANDLE, &[1, 1, OWNER, POOL]);
+        fake
+    }
+
+    fn task(&mut self, at: u64, state: u64, list: [u64; 2]) -> u64 {
+        let header = TASKS + 256 * at;
+        self.set(header, &[state, 0, TABLES, OWNER, HANDLE, at + 1, LOCATION]);
+        self.set(header + 96 + 16, &list);
+        header
+    }
+
+    fn job(&mut self, at: u64, state: u64) -> u64 {
+        let header = TASKS + 256 * at;
+        self.set(header, &[state, 0, TABLES + 88, 0, 0, 0, at + 1, LOCATION]);
+        header
+    }
+
+    /// An array of lists, as Tokio has it since 1.37.
+    fn lists(&mut self, lists: &[[u64; 2]; 4]) {
+        self.set(HANDLE + 64, &[LISTS, 4, 9, 9, 3]);
+        for (at, [first, last]) in lists.iter().enumerate() {
+            self.set(LISTS + 24 * at as u64, &[0, *first, *last]);
+        }
+    }
+
+    fn headers(&self) -> Vec<u64> {
+        self.read().tasks.iter().map(|task| task.header).collect()
+    }
+
+    fn read(&self) -> TaskList {
+        self.copied.set(0);
+        let list = read(self, MAX_BYTES);
+        assert!(self.copied.get() <= MAX_COPIED_BYTES, "{} bytes were copied", self.copied.get());
+        list
+    }
+}
+
+impl Memory for Fake {
+    fn areas(&self) -> Areas {
+        let image = ImageArea { path: "/bin/server".to_owned(), code: vec![CODE], data: vec![DATA] };
+        Areas { images: vec![image], heap: vec![HEAP] }
+    }
+
+    fn read_into(&self, address: u64, buffer: &mut [u8]) -> usize {
+        let Some(range) = [CODE, DATA, HEAP].into_iter().find(|range| range.contains(&address)) else {
+            return 0;
+        };
+        let length = buffer.len().min((range.end - address) as usize);
+        let buffer = &mut buffer[..length];
+        buffer.fill(0);
+        for (word_address, word) in self.words.range(address.saturating_sub(7)..address + length as u64) {
+            let word = word.wrapping_add(if self.is_changing { self.copied.get() / 64 % 3 * 128 } else { 0 });
+            for (at, byte) in (*word_address..).zip(word.to_le_bytes()) {
+                if let Some(place) = at.checked_sub(address).and_then(|at| buffer.get_mut(at as usize)) {
+                    *place = byte;
+                }
+            }
+        }
+        self.copied.set(self.copied.get() + length as u64);
+        length
+    }
+
+    fn read_pieces(&self, pieces: &[(usize, usize)], buffer: &mut [u8]) -> usize {
+        let mut total = 0;
+        for (address, length) in pieces {
+            let read = self.read_into(*address as u64, &mut buffer[total..total + length]);
+            total += read;
+            if read < *length {
+                break;
+            }
+        }
+        total
+    }
+
+    fn pages(&self, range: &Range<u64>, _: Pages) -> Option<Vec<Range<u64>>> {
+        Some(vec![range.clone()])
+    }
+}
+
+#[test]
+fn tasks_of_an_array_of_lists_are_found() {
+    let mut fake = Fake::tokio();
+    let [a, b, c] = [TASKS, TASKS + 256, TASKS + 512];
+    fake.task(0, IDLE, [0, b]);
+    fake.task(1, IDLE, [a, 0]);
+    fake.task(2, IDLE, [0, 0]);
+    fake.lists(&[[a, b], [0, 0], [c, c], [0, 0]]);
+    let list = fake.read();
+    assert_eq!(list.tasks.iter().map(|task| task.header).collect::<Vec<_>>(), [a, b, c]);
+    assert_eq!(list.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
+    let task = &list.tasks[0];
+    assert_eq!((task.owner, task.scheduler, task.state), (Some(OWNER), Some(HANDLE), IDLE));
+    assert_eq!(task.spawned_at.as_deref(), Some("src/a.rs:12:5"));
+    assert_eq!((list.candidates, list.torn), (3, 0));
+}
+
+#[test]
+fn tasks_of_one_list_are_found() {
+    let mut fake = Fake::tokio();
+    let [a, b, c] = [TASKS, TASKS + 256, TASKS + 512];
+    fake.task(0, IDLE, [0, b]);
+    fake.task(1, IDLE, [a, c]);
+    fake.task(2, NEW, [b, 0]);
+    fake.set(HANDLE + 64, &[a, c]);
+    assert_eq!(fake.headers(), [a, b, c]);
+}
+
+#[test]
+fn a_task_alone_needs_its_scheduler() {
+    let mut fake = Fake::tokio();
+    let task = fake.task(0, IDLE, [0, 0]);
+    assert!(fake.headers().is_empty());
+    assert_eq!(fake.read().torn, 1);
+    fake.lists(&[[0, 0], [task, task], [0, 0], [0, 0]]);
+    assert_eq!(fake.headers(), [task]);
+}
+
+#[test]
+fn a_copy_that_no_neighbour_points_to_is_no_task() {
+    let mut fake = Fake::tokio();
+    let [a, b] = [TASKS, TASKS + 256];
+    fake.task(0, IDLE, [0, b]);
+    fake.task(1, IDLE, [a, 0]);
+    fake.task(2, IDLE, [a, 0]);
+    fake.task(3, IDLE, [0, b]);
+    fake.lists(&[[a, b], [0, 0], [0, 0], [0, 0]]);
+    assert_eq!(fake.headers(), [a, b]);
+}
+
+#[test]
+fn a_freed_task_is_not_listed() {
+    let mut fake = Fake::tokio();
+    let task = fake.task(0, 0, [0, 0]);
+    let ended = fake.task(1, 1 << 1, [0, 0]);
+    fake.lists(&[[task, task], [ended, ended], [0, 0], [0, 0]]);
+    let list = fake.read();
+    assert!(list.tasks.is_empty());
+    assert_eq!((list.candidates, list.torn), (0, 0));
+}
+
+#[test]
+fn an_ended_task_is_listed_while_its_output_waits() {
+    let mut fake = Fake::tokio();
+    let alive = fake.task(0, IDLE, [0, 0]);
+    let ended = fake.task(1, 1 << 6 | 1 << 3 | 1 << 1, [0, 0]);
+    fake.task(2, 1 << 6 | 1 << 1, [0, 0]);
+    fake.lists(&[[alive, alive], [0, 0], [0, 0], [0, 0]]);
+    assert_eq!(fake.headers(), [alive, ended]);
+}
+
+#[test]
+fn a_new_job_needs_the_queue_of_the_pool() {
+    let mut fake = Fake::tokio();
+    let task = fake.task(0, IDLE, [0, 0]);
+    fake.lists(&[[task, task], [0, 0], [0, 0], [0, 0]]);
+    let running = fake.job(1, 2 << 6 | 1);
+    let queued = fake.job(2, NEW);
+    assert_eq!(fake.headers(), [task, running]);
+    assert_eq!(fake.read().candidates, 3);
+    // The queue begins in its last slot.
+    fake.set(POOL + 40, &[4, QUEUE, 3, 1]);
+    fake.set(QUEUE + 48, &[queued, 1]);
+    assert_eq!(fake.headers(), [task, running, queued]);
+}
+
+#[test]
+fn a_task_that_only_a_list_leads_to_is_added() {
+    let mut fake = Fake::tokio();
+    let [a, b] = [TASKS, TASKS + 256];
+    fake.task(0, IDLE, [0, b]);
+    fake.task(1, IDLE, [a, 0]);
+    fake.lists(&[[a, b], [0, 0], [0, 0], [0, 0]]);
+    // The limit ends the search before the second task.
+    let limit = DATA.end - DATA.start + (b - HEAP.start);
+    let list = read(&fake, limit);
+    assert_eq!(list.tasks.len(), 2);
+    assert_eq!(list.skipped_bytes, HEAP.end - b);
+}
+
+#[test]
+fn a_word_behind_a_table_that_is_no_offset_is_ignored() {
+    let mut fake = Fake::tokio();
+    fake.set(TABLES + 80, &[CODE.start]);
+    let task = fake.task(0, IDLE, [0, 0]);
+    fake.lists(&[[task, task], [0, 0], [0, 0], [0, 0]]);
+    assert_eq!(fake.read().tasks[0].spawned_at, None);
+}
+
+#[test]
+fn a_name_of_a_file_is_bounded_and_printable() {
+    for (words, is_shown) in [
+        ([NAME, 8, 12 | 5 << 32], true),
+        ([NAME, u64::MAX, 12 | 5 << 32], false),
+        ([NAME, 8, 5 << 32], false),
+        ([HEAP.start, 8, 12 | 5 << 32], false),
+        ([NAME + 1, 8, 12 | 5 << 32], false),
+    ] {
+        let mut fake = Fake::tokio();
+        let task = fake.task(0, IDLE, [0, 0]);
+        fake.lists(&[[task, task], [0, 0], [0, 0], [0, 0]]);
+        fake.set(LOCATION, &words);
+        assert_eq!(fake.read().tasks[0].spawned_at.is_some(), is_shown, "{words:x?}");
+    }
+}
+
+/// A word that is likely to lead somewhere.
+fn hostile_word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(TABLES),
+        Just(TABLES + 88),
+        Just(HANDLE),
+        Just(OWNER),
+        Just(u64::MAX),
+        (0..1024_u64).prop_map(|at| HEAP.start + 128 * at),
+        (0..2048_u64).prop_map(|at| HEAP.start + 8 * at),
+        (0..512_u64),
+        (0..17_u32).prop_map(|bit| 1 << bit),
+        any::<u64>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// `read` itself checks that the work is bounded.
+    #[test]
+    fn hostile_memory_does_no_harm(
+        words in prop::collection::vec((0..4096_u64, hostile_word()), 0..600),
+        headers in prop::collection::vec((0..1024_u64, hostile_word(), hostile_word(), hostile_word()), 0..60),
+        is_changing in any::<bool>(),
+    ) {
+        let mut fake = Fake::tokio();
+        for (at, word) in words {
+            fake.set(HEAP.start + 8 * at, &[word]);
+        }
+        for (at, previous, next, scheduler) in headers {
+            let header = HEAP.start + 128 * at;
+            fake.set(header, &[IDLE, 0, TABLES, OWNER, scheduler, at + 1, LOCATION]);
+            fake.set(header + 112, &[previous, next]);
+        }
+        fake.is_changing = is_changing;
+        let list = fake.read();
+        prop_assert!(list.tasks.len() <= list.candidates);
+    }
+
+    #[test]
+    fn hostile_tables_do_no_harm(words in prop::collection::vec((0..512_u64, hostile_word()), 0..200)) {
+        let mut fake = Fake::tokio();
+        let task = fake.task(0, IDLE, [0, 0]);
+        fake.lists(&[[task, task], [0, 0], [0, 0], [0, 0]]);
+        for (at, word) in words {
+            fake.set(DATA.start + 8 * at, &[word]);
+        }
+        fake.read();
+    }
+}
+
+#[test]
+fn lists_that_lead_in_a_circle_end() {
+    let mut fake = Fake::tokio();
+    let [a, b] = [TASKS, TASKS + 256];
+    fake.task(0, IDLE, [b, b]);
+    fake.task(1, IDLE, [a, a]);
+    fake.task(2, IDLE, [TASKS + 512, TASKS + 512]);
+    fake.set(HANDLE + 64, &[a, a]);
+    assert!(fake.headers().len() <= 3);
+}
