@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::diagnose::stall_part::StallPart;
 use crate::diagnose::symbols::Symbols;
 use crate::diagnose::verdict::{self, StallVerdict};
 use crate::evidence::{LONG_STALL_NANOS, Message, Phase, StallEvidence, StallKey};
@@ -62,6 +63,7 @@ impl Reporter {
         let thread = OwnedThread::spawn("loopscope-report", move || {
             let now = Instant::now();
             let mut reporter = ReporterLoop {
+                process,
                 recorder,
                 self_metrics,
                 findings,
@@ -89,8 +91,14 @@ impl Reporter {
     }
 }
 
+/// What a computation of another process may be: nothing shows the end of a
+/// poll after which the same task is polled again at once.
+const SEEN_FROM_OUTSIDE: &str =
+    "; seen from outside, this may also be several polls of one task in succession";
+
 /// The state of the thread.
 struct ReporterLoop {
+    process: Process,
     recorder: Arc<Recorder>,
     self_metrics: Arc<SelfMetrics>,
     findings: Arc<Findings>,
@@ -187,7 +195,7 @@ impl ReporterLoop {
     }
 
     fn add_stall(&mut self, stall: &StallEvidence) {
-        let parts = match verdict::judge(stall, &mut self.symbols) {
+        let mut parts = match verdict::judge(stall, &mut self.symbols) {
             StallVerdict::Blocked(parts) => parts,
             StallVerdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
@@ -198,6 +206,13 @@ impl ReporterLoop {
             // An earlier message about the stall may have added a finding.
             StallVerdict::Ignored => return self.retract(stall.key),
         };
+        if self.process != Process::Own {
+            for StallPart { diagnosis, .. } in &mut parts {
+                if diagnosis.cause.is_computation() {
+                    diagnosis.advice.push_str(SEEN_FROM_OUTSIDE);
+                }
+            }
+        }
         #[cfg(not(tokio_unstable))]
         if stall.kind == self.recorder.unnamed_kind && !verdict::is_single_poll(stall, &mut self.symbols) {
             // It may be several polls: no hook shows where one ends.

@@ -1,12 +1,12 @@
 //! The threads of a Tokio process: what each is for, and what it does.
 
 mod look;
-mod memory_map;
+pub(crate) mod memory_map;
 mod polled_task;
 mod printable;
 mod reading;
 pub(crate) mod registers;
-mod role;
+pub(crate) mod role;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -172,7 +172,7 @@ impl ThreadReader {
         let is_whole = reading.stack.as_ref().is_some_and(|stack| stack.unwound.is_confirmed);
         let is_complete = has_symbols && is_whole;
         let call = reading.capture.call.as_ref();
-        let activity = activity(reading);
+        let activity = Activity::new(reading.look.activity, reading.capture.call.as_ref());
         let placement = role::placement(&name, StackView { frames, is_complete }, activity);
         let Placement { role, state, .. } = placement;
         let is_in_poll = matches!(state, PsThreadState::Blocked | PsThreadState::Polling);
@@ -197,20 +197,6 @@ impl ThreadReader {
             evidence: diagnosis.evidence,
             stack: diagnosis.stack.into_iter().map(printable_frame).collect(),
         }
-    }
-}
-
-fn activity(reading: &Reading) -> Activity {
-    match (&reading.look.activity, &reading.capture.call) {
-        (ThreadActivity::Running, _) => Activity::Runs,
-        (ThreadActivity::InSyscall(_), Some(call))
-            if call.name.starts_with("epoll_") || call.name == "io_uring_enter" =>
-        {
-            Activity::WaitsForIo
-        }
-        (ThreadActivity::InSyscall(_), Some(call)) if call.name == "futex" => Activity::WaitsOnFutex,
-        (ThreadActivity::InSyscall(_), _) => Activity::Waits,
-        (ThreadActivity::OutsideSyscall | ThreadActivity::Unknown, _) => Activity::Unknown,
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a thread is for and what it does, by the functions on its stack.
 
 use crate::attach::document::{PsRole, PsThreadState};
+use crate::evidence::CallInfo;
 use crate::finding::{Frame, FrameKind};
+use crate::watchdog::sample::ThreadActivity;
 
 /// The names that Tokio gives to its threads, as the kernel cuts them: in newer
 /// and in older versions.
@@ -9,7 +11,7 @@ const RUNTIME_NAMES: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];
 
 /// What `/proc` says of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activity {
+pub(crate) enum Activity {
     /// It runs or waits for a CPU.
     Runs,
     /// It waits for I/O on many descriptors.
@@ -22,28 +24,45 @@ pub(super) enum Activity {
     Unknown,
 }
 
+impl Activity {
+    /// Returns what a thread does that has this activity, in this call.
+    pub(crate) fn new(activity: ThreadActivity, call: Option<&CallInfo>) -> Self {
+        match (activity, call) {
+            (ThreadActivity::Running, _) => Self::Runs,
+            (ThreadActivity::InSyscall(_), Some(call))
+                if call.name.starts_with("epoll_") || call.name == "io_uring_enter" =>
+            {
+                Self::WaitsForIo
+            }
+            (ThreadActivity::InSyscall(_), Some(call)) if call.name == "futex" => Self::WaitsOnFutex,
+            (ThreadActivity::InSyscall(_), _) => Self::Waits,
+            (ThreadActivity::OutsideSyscall | ThreadActivity::Unknown, _) => Self::Unknown,
+        }
+    }
+}
+
 /// The stack of a thread, as far as it is known.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StackView<'s> {
+pub(crate) struct StackView<'s> {
     /// Innermost first.
-    pub(super) frames: &'s [Frame],
+    pub(crate) frames: &'s [Frame],
     /// Whether it reaches the first frame of the thread, and the program has
     /// symbols. A function that is not on it is not called then.
-    pub(super) is_complete: bool,
+    pub(crate) is_complete: bool,
 }
 
 /// What a thread is for and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placement {
-    pub(super) role: PsRole,
-    pub(super) state: PsThreadState,
+pub(crate) struct Placement {
+    pub(crate) role: PsRole,
+    pub(crate) state: PsThreadState,
     /// The number of innermost frames that the runtime has called: those that
     /// may have a line of the application that blocks.
-    pub(super) called: usize,
+    pub(crate) called: usize,
 }
 
 /// Returns what the thread named `name` is for and what it does.
-pub(super) fn placement(name: &str, stack: StackView<'_>, activity: Activity) -> Placement {
+pub(crate) fn placement(name: &str, stack: StackView<'_>, activity: Activity) -> Placement {
     let frames = stack.frames;
     let position = |is: fn(&Frame) -> bool| frames.iter().position(is);
     let poll = position(is_poll);
@@ -150,7 +169,7 @@ fn is_worker(frame: &Frame) -> bool {
 
 /// Returns whether the function polls a task. The table of each task points to
 /// `raw::poll`, so it is never inlined into its caller.
-fn is_poll(frame: &Frame) -> bool {
+pub(crate) fn is_poll(frame: &Frame) -> bool {
     const MODULES: [&str; 2] = ["tokio::runtime::task::raw::", "tokio::runtime::task::harness::"];
     is_in(frame, &MODULES, &["poll", "poll_inner", "poll_future"])
 }

@@ -141,6 +141,8 @@ const LIBRARY: &[Rule] = &[
     (
         "attach::watch",
         &[
+            "attach::access",
+            "attach::document",
             "attach::error",
             "capture",
             "diagnose::symbols",
@@ -160,6 +162,9 @@ const LIBRARY: &[Rule] = &[
             "settings",
             "snapshot",
             "stable_hash",
+            "threads::memory_map",
+            "threads::registers",
+            "threads::role",
             "token_bucket",
             "watchdog",
         ],

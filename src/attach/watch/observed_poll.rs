@@ -87,8 +87,10 @@ impl ObservedPoll {
 
     /// Returns whether a capture of the wait in progress is due.
     pub(super) fn is_capture_due(&self, recorder: &Recorder) -> bool {
-        let is_new_wait = self.current.is_none() && self.captures.len() < MAX_CAPTURES;
-        is_new_wait && self.times(recorder).own() >= self.next_capture_nanos.max(recorder.threshold_nanos)
+        let is_new = self.current.is_none() || self.wait.is_none();
+        is_new
+            && self.captures.len() < MAX_CAPTURES
+            && self.times(recorder).own() >= self.next_capture_nanos.max(recorder.threshold_nanos)
     }
 
     /// Adds a capture of the wait in progress. The first one begins a stall.
@@ -97,7 +99,7 @@ impl ObservedPoll {
         let age_nanos = self.age_nanos(recorder);
         self.next_capture_nanos = self.times(recorder).own().saturating_mul(2);
         let stretch = Stretch { number: self.stretch, own_nanos: 0 };
-        self.current = Some(self.captures.len());
+        self.current = self.wait.map(|_| self.captures.len());
         self.captures.push(Capture { age_nanos, stretch, ..capture });
         self.extend_current(recorder);
         if self.stall.is_some() {
@@ -110,6 +112,11 @@ impl ObservedPoll {
         self.stall = Some(OpenStall { seq: poll.seq, kind, reported: 0, next_progress_nanos });
         worker.set_own_nanos(poll.seq, self.times(recorder).own());
         self.send(Phase::Began, worker, tools);
+    }
+
+    /// Makes the next capture due later: this one has failed.
+    pub(super) fn delay_capture(&mut self, recorder: &Recorder) {
+        self.next_capture_nanos = self.times(recorder).own() + recorder.threshold_nanos;
     }
 
     /// Makes the capture of the present wait that of this moment: the thread

@@ -9,14 +9,12 @@ use crate::diagnose::symbols::Symbols;
 use crate::evidence::Capture;
 use crate::process::Process;
 use crate::stable_hash;
+use crate::threads::role;
 
 /// The bytes around the frame's outer end that are compared: the registers that
 /// the function has saved, and the locals of its caller.
 const BYTES_INSIDE: u64 = 64;
 const BYTES_OUTSIDE: u64 = 128;
-
-/// The functions between the loop of a worker and a task's future.
-const POLLS: [&str; 2] = ["tokio::runtime::task::raw::poll", "tokio::runtime::task::harness::"];
 
 /// The outer end of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +29,7 @@ impl PollFrame {
         let mut is_poll = |index: &usize| {
             let address = Capture { stack: vec![capture.stack[*index].clone()], ..capture.clone() };
             let frames = symbols.stack(&address).frames;
-            frames.iter().any(|frame| POLLS.iter().any(|name| frame.function.contains(name)))
+            frames.iter().any(role::is_poll)
         };
         // The innermost task of all: a job of the blocking pool that runs a
         // worker is a task as well.

@@ -25,6 +25,8 @@ use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 use crate::record::worker::Worker;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
+use crate::threads::memory_map::MemoryMap;
+use crate::threads::registers::{self, Registers};
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
@@ -41,6 +43,7 @@ pub(super) struct Tools<'t> {
     pub(super) outbox: &'t SendingEnd,
     pub(super) unwinder: &'t mut Unwinder,
     pub(super) symbols: &'t mut Symbols,
+    pub(super) memory_map: &'t MemoryMap,
     /// Limits the stacks that are read to learn what a thread is.
     pub(super) early_reads: &'t mut TokenBucket,
     /// The number of the next worker.
@@ -51,6 +54,7 @@ pub(super) struct Tools<'t> {
 /// A thread of the other process.
 pub(super) struct ObservedThread {
     tid: i32,
+    name: String,
     reader: ProcReader,
     /// The record of a thread that runs an event loop.
     worker: Option<Arc<Worker>>,
@@ -76,6 +80,7 @@ impl ObservedThread {
     pub(super) fn new(process: Process, tid: i32) -> Self {
         Self {
             tid,
+            name: procfs::thread_name(process, tid).unwrap_or_default(),
             reader: ProcReader::new(process, tid),
             worker: None,
             poll_frame: None,
@@ -157,9 +162,36 @@ impl ObservedThread {
                 poll.add_capture(stack.capture, &task_name(&stack.frames), worker, tools);
             }
         }
+        if call.is_none() && is_capture_due && sample.activity == ThreadActivity::Running {
+            self.capture_running(tools);
+        }
         if let (Some(worker), Some(poll)) = (self.worker.as_deref(), &mut self.poll) {
             poll.report_progress(worker, tools);
         }
+    }
+
+    /// Captures a thread that computes, if its poll can be told from others.
+    fn capture_running(&mut self, tools: &mut Tools<'_>) {
+        let (Some(worker), Some(poll_frame), Some(poll)) = (&self.worker, self.poll_frame, &mut self.poll)
+        else {
+            return;
+        };
+        let copy = registers::copy_running(tools.process, self.tid, Registers::Sample, tools.memory_map);
+        let is_same_poll = poll_frame.read(tools.process).map(PollKey::Frame) == Some(poll.key);
+        let Some(copy) = copy.filter(|_| is_same_poll) else {
+            tools.self_metrics.count_capture(CaptureOutcome::Outdated);
+            poll.delay_capture(tools.recorder);
+            return;
+        };
+        let unwound = tools.unwinder.unwind(&copy);
+        let capture = stack_capture::capture(0, unwound, true, None, tools.unwinder);
+        let frames = tools.symbols.stack(&capture).frames;
+        if place::place(&self.name, &capture, &frames, ThreadActivity::Running).0 != Place::InPoll {
+            poll.delay_capture(tools.recorder);
+            return;
+        }
+        tools.self_metrics.count_capture(CaptureOutcome::Passive);
+        poll.add_capture(capture, &task_name(&frames), worker, tools);
     }
 
     /// Reads the stack of the waiting thread. Returns `None` if it has run
@@ -181,7 +213,7 @@ impl ObservedThread {
         let capture = stack_capture::capture_of_call(unwound, call, tools.unwinder);
         let poll_frame = PollFrame::find(&capture, &caller_sps, tools.symbols);
         let frames = tools.symbols.stack(&capture).frames;
-        let (place, loop_kind) = place::place(&frames);
+        let (place, loop_kind) = place::place(&self.name, &capture, &frames, sample.activity);
         Some(WaitingStack { capture, frames, place, loop_kind, poll_frame })
     }
 
@@ -198,7 +230,7 @@ impl ObservedThread {
         if let Some(kind) = stack.loop_kind
             && self.worker.is_none()
         {
-            self.worker = Some(register(self.tid, kind, tools));
+            self.worker = Some(register(self.tid, &self.name, kind, tools));
         }
     }
 
@@ -225,9 +257,9 @@ fn place_key(call: &InSyscall) -> (i64, u64, u64) {
 }
 
 /// Adds a thread that runs an event loop to the record.
-fn register(tid: i32, kind: LoopKind, tools: &mut Tools<'_>) -> Arc<Worker> {
+fn register(tid: i32, name: &str, kind: LoopKind, tools: &mut Tools<'_>) -> Arc<Worker> {
     *tools.loops_seen += 1;
-    let runtime = procfs::thread_name(tools.process, tid).unwrap_or_default();
+    let runtime = name.to_owned();
     let worker = match kind {
         LoopKind::Worker => {
             *tools.next_worker += 1;

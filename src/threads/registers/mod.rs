@@ -26,7 +26,7 @@ pub(crate) enum Registers {
 
 /// Copies the registers and the stack of a thread that computes. Returns `None`
 /// if it does not compute any more, or if the system does not allow it.
-pub(super) fn copy_running(
+pub(crate) fn copy_running(
     process: Process,
     tid: i32,
     registers: Registers,
