@@ -37,8 +37,8 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     }
     let others = of_role(PsRole::Other);
     if !others.is_empty() {
-        let text =
-            count(others.len(), "other thread belongs to no runtime", "other threads belong to no runtime");
+        let threads = count(others.len(), "other thread", "other threads");
+        let text = format!("{threads} without a runtime on the stack");
         page.labelled("threads", &text);
         if page.view.lists_all {
             places(&others, document, page);
