@@ -9,6 +9,8 @@ use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
 
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
 use crate::capture::{CopiedStack, machine};
+#[cfg(feature = "attach")]
+use crate::evidence::CodeAddress;
 use crate::finding::Evidence;
 use crate::process::Process;
 
@@ -108,6 +110,15 @@ impl Unwinder {
     /// for it.
     pub(crate) fn list_modules(&mut self) {
         self.refresh(0);
+    }
+
+    /// Returns the address of the first code of the first listed module, which
+    /// is the program.
+    #[cfg(feature = "attach")]
+    pub(crate) fn first_code(&self) -> Option<CodeAddress> {
+        let module = self.modules.first()?;
+        let address = module.code.first()?.start.wrapping_sub(module.bias);
+        Some(CodeAddress { file: Arc::clone(&module.file), address })
     }
 
     /// Returns whether code or a `static` of a listed module is at the address.

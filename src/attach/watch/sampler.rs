@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::attach::watch::thread::{ObservedThread, Tools};
 use crate::capture::unwind::Unwinder;
 use crate::diagnose::symbols::Symbols;
+use crate::evidence::Capture;
 use crate::outbox::SendingEnd;
 use crate::owned_thread::OwnedThread;
 use crate::process::Process;
@@ -123,6 +124,7 @@ struct SamplerLoop {
 
 impl SamplerLoop {
     fn run(&mut self, state: &SamplerState) {
+        self.read_program();
         let mut next_listing = Instant::now();
         while !state.is_stopped.load(Acquire) {
             let begin = Instant::now();
@@ -141,6 +143,16 @@ impl SamplerLoop {
         let mut threads = std::mem::take(&mut self.threads);
         let tools = self.tools();
         threads.values_mut().for_each(|thread| thread.end(&tools));
+    }
+
+    /// Reads the tables of the program, which takes a while, before the first
+    /// stack needs them.
+    fn read_program(&mut self) {
+        self.unwinder.list_modules();
+        if let Some(address) = self.unwinder.first_code() {
+            let capture = Capture { stack: vec![address], ..Capture::without_stack(0, false, None) };
+            let _ = self.symbols.stack(&capture);
+        }
     }
 
     /// Reads the list of threads. Returns `false` if the process has ended.

@@ -1,6 +1,8 @@
 //! Blocks an event loop in the way that its argument names, and prints what
 //! loopscope found: `blocking-zoo ENTRY STALL_MS`. Without an argument it lists
-//! the entries.
+//! the entries. `blocking-zoo watch PID` watches another of these programs from
+//! outside, and prints what it found once that has ended. With ZOO_WAIT in the
+//! environment, the work begins when a line can be read from standard input.
 //!
 //! The blocking line of each entry ends in `// BLOCKS: cause primitive`, which
 //! is what loopscope must find. Further lines of the same loop, at which a
@@ -10,12 +12,13 @@
 mod stage;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{env, io};
 
+use loopscope::attach::Watch;
 use loopscope::{Finding, Named, Scope, Terminal};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -131,6 +134,9 @@ entries! {
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
+    if let ["watch", pid] = *arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        return watch(pid.parse().expect("the id of a process"));
+    }
     let [name, stall] = &arguments[..] else {
         println!("{}", NAMES.join("\n"));
         return ExitCode::SUCCESS;
@@ -140,10 +146,25 @@ fn main() -> ExitCode {
         eprintln!("usage: blocking-zoo ENTRY STALL_MS");
         return ExitCode::from(2);
     };
+    if env::var_os("ZOO_WAIT").is_some() {
+        io::stdin().read_line(&mut String::new()).expect("a line");
+    }
     // With two workers the other one would run the waiting task.
     let workers = if name == "many_polls" { 1 } else { 2 };
     let found = run(work, workers);
     stage::clean_up();
+    println!("{}", serde_json::to_string_pretty(&found).expect("findings are JSON"));
+    ExitCode::SUCCESS
+}
+
+/// Watches another process until it has ended, and prints what was found.
+fn watch(pid: i32) -> ExitCode {
+    let watch = Watch::builder(pid).terminal(Terminal::Never).start().expect("the process can be watched");
+    eprintln!("watching");
+    while !watch.has_ended() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let found = watch.finish().findings;
     println!("{}", serde_json::to_string_pretty(&found).expect("findings are JSON"));
     ExitCode::SUCCESS
 }

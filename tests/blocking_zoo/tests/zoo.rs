@@ -5,6 +5,7 @@
 mod expected;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicUsize;
@@ -57,6 +58,93 @@ fn every_way_to_block_is_found_and_named() {
     println!("{} of {} found", outcomes.len() - wrong.len(), outcomes.len());
     assert!(outcomes.len() >= 50, "the zoo has {} entries", outcomes.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Entries that show each way in which a thread is seen from outside.
+const SEEN_FROM_OUTSIDE: [&str; 8] = [
+    "c_sleep",
+    "child_wait",
+    "file_read",
+    "mutex",
+    "recursive_computation",
+    "sorting",
+    "tcp_read",
+    "thread_sleep",
+];
+
+/// What a watch from outside may miss: it sees each poll from its first look
+/// on, and needs two.
+#[test]
+fn blocking_lines_are_seen_from_outside() {
+    let entries = SEEN_FROM_OUTSIDE.map(str::to_owned);
+    let (found, missed, wrong) = seen_from_outside(&entries);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(found, entries.len(), "not seen: {missed:?}");
+}
+
+#[test]
+#[ignore = "it takes minutes"]
+fn how_many_blocking_lines_are_seen_from_outside() {
+    let entries = list(&build());
+    let (found, missed, wrong) = seen_from_outside(&entries);
+    println!("{found} of {} seen with their lines; not seen: {missed:?}", entries.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(found >= 70, "{missed:?}");
+}
+
+/// Watches entries in which loopscope is off. Returns how many were found, the
+/// names of those that were not, and what was wrong.
+fn seen_from_outside(entries: &[String]) -> (usize, Vec<String>, Vec<String>) {
+    let program = build();
+    let (mut found, mut missed, mut wrong) = (0, Vec::new(), Vec::new());
+    for name in entries {
+        let findings = run_watched(&program, name, 1_000);
+        let expected = Expected::read(name, &self::entries().join(format!("{name}.rs")));
+        match expected.compare(&findings) {
+            None => found += 1,
+            Some(_) if findings.is_empty() => missed.push(name.clone()),
+            Some(fault) => wrong.push(format!("{name}: {fault}\n{}", expected::stacks(&findings))),
+        }
+    }
+    (found, missed, wrong)
+}
+
+/// Runs an entry without loopscope in it, and another program that watches it.
+fn run_watched(program: &Path, name: &str, stall_ms: u32) -> Vec<Value> {
+    let mut target = Command::new(program)
+        .args([name, &stall_ms.to_string()])
+        .env("LOOPSCOPE", "off")
+        .env("ZOO_WAIT", "1")
+        .env_remove("RUST_BACKTRACE")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the entry starts");
+    let mut watch = Command::new(program)
+        .args(["watch", &target.id().to_string()])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the watch starts");
+    let mut line = String::new();
+    let stderr = watch.stderr.take().expect("it is a pipe");
+    BufReader::new(stderr).read_line(&mut line).expect("the watch says that it watches");
+    assert_eq!(line, "watching\n");
+    let mut stdin = target.stdin.take().expect("it is a pipe");
+    stdin.write_all(b"\n").expect("the entry reads a line");
+    let begin = Instant::now();
+    while target.try_wait().expect("the child was started here").is_none() {
+        if begin.elapsed() > PROGRAM_TIMEOUT {
+            let _ = target.kill();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = watch.wait_with_output().expect("the watch ends after the entry");
+    serde_json::from_slice(&output.stdout).expect("findings are JSON")
 }
 
 #[test]

@@ -114,7 +114,8 @@ fn places(tasks: &[&PsTask], indent: usize, page: &mut Page) {
 /// Returns where tasks of one group wait, and for what.
 pub(super) fn wait(tasks: &[&PsTask]) -> String {
     let place = tasks.first().and_then(|task| chain::place_text(task));
-    match (place, leaf::text(tasks)) {
+    let leaves: Vec<_> = tasks.iter().filter_map(|task| task.leaf.as_ref()).collect();
+    match (place, leaf::text(&leaves)) {
         (Some(place), Some(leaf)) => format!("{place}: waits for {leaf}"),
         (Some(place), None) => place,
         (None, Some(leaf)) => format!("waits for {leaf}"),

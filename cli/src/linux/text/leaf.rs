@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use loopscope::attach::{PsLeaf, PsTask};
+use loopscope::attach::{PsAwait, PsBranch, PsLeaf};
 use loopscope::report::printable;
 
 use crate::linux::text::words::{count, thousands, time};
@@ -23,26 +23,32 @@ pub(super) fn key(leaf: Option<&PsLeaf>) -> String {
         Some(PsLeaf::Join { .. }) => "join".to_owned(),
         Some(PsLeaf::Io { .. }) => "io".to_owned(),
         Some(PsLeaf::Notify { .. }) => "notify".to_owned(),
-        Some(PsLeaf::Several { of, .. }) => format!("several {of}"),
+        Some(PsLeaf::Several { of, branches, .. }) => {
+            let step = |step: &PsAwait| format!("{} {:?} {:?}", step.function, step.file, step.line);
+            let branch = |branch: &PsBranch| {
+                let chain = branch.chain.iter().map(step).collect::<Vec<_>>().join(", ");
+                format!("({chain}; {})", key(branch.leaf.as_ref()))
+            };
+            format!("several {of} {}", branches.iter().map(branch).collect::<String>())
+        }
         Some(PsLeaf::Other { of }) => format!("other {of}"),
         Some(_) => "unknown".to_owned(),
     }
 }
 
 /// Returns what tasks with the same key wait for. `None` if it is not known.
-pub(super) fn text(tasks: &[&PsTask]) -> Option<String> {
-    let leaves: Vec<_> = tasks.iter().filter_map(|task| task.leaf.as_ref()).collect();
+pub(super) fn text(leaves: &[&PsLeaf]) -> Option<String> {
     Some(match leaves.first()? {
-        PsLeaf::Sleep { .. } => timers(&leaves),
+        PsLeaf::Sleep { .. } => timers(leaves),
         PsLeaf::Semaphore { of, is_granted, .. } => {
             let of = of.as_deref().map_or("a semaphore".to_owned(), |of| format!("`{}`", printable(of)));
             let granted = if *is_granted == Some(true) { ", which was granted but not taken" } else { "" };
-            format!("a permit of {of}{granted}{}", objects(&leaves))
+            format!("a permit of {of}{granted}{}", objects(leaves))
         }
-        PsLeaf::Channel { of, .. } => format!("a message of `{}`{}", printable(of), objects(&leaves)),
-        PsLeaf::Join { .. } => joined(&leaves),
-        PsLeaf::Io { .. } => io(&leaves),
-        PsLeaf::Notify { .. } => format!("a notification{}", objects(&leaves)),
+        PsLeaf::Channel { of, .. } => format!("a message of `{}`{}", printable(of), objects(leaves)),
+        PsLeaf::Join { .. } => joined(leaves),
+        PsLeaf::Io { .. } => io(leaves),
+        PsLeaf::Notify { .. } => format!("a notification{}", objects(leaves)),
         PsLeaf::Several { of, count: Some(n), .. } => {
             format!("{} in `{}`", count(*n, "future", "futures"), printable(of))
         }

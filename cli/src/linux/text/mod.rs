@@ -3,6 +3,7 @@
 //! Everything that comes from the process passes through
 //! [`printable`](loopscope::report::printable) before it is printed.
 
+mod awaits;
 mod chain;
 mod coverage;
 mod kinds;
@@ -59,7 +60,7 @@ fn head(document: &PsDocument, page: &mut Page) {
     let name = program.file_name().map_or(document.program.as_str().into(), |name| name.to_string_lossy());
     let runtimes = &document.runtimes;
     let summary = match &runtimes[..] {
-        [] => "no runtime found".to_owned(),
+        [] => "no runtime with tasks was found".to_owned(),
         [runtime] => one_runtime(runtime),
         _ => count(runtimes.len(), "runtime", "runtimes"),
     };

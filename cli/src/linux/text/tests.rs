@@ -61,6 +61,21 @@ fn with(mut value: Value, changes: Value) -> Value {
     value
 }
 
+/// Several futures, of which the last waits for as many again.
+fn several(depth: usize) -> Value {
+    let inner = if depth == 0 { json!({"kind": "sleep", "seconds_left": 1.5}) } else { several(depth - 1) };
+    json!({
+        "kind": "several", "of": "select!", "count": 2,
+        "branches": [
+            {
+                "chain": [step("server::read", "src/read.rs", 7)],
+                "leaf": {"kind": "io", "fd": 5, "object": null}, "chain_missing": null,
+            },
+            {"chain": [], "leaf": inner, "chain_missing": "the future is not known"},
+        ],
+    })
+}
+
 /// A server without anything that is wrong.
 fn healthy() -> Value {
     let accept = json!([step("server::accept", "src/server.rs", 40)]);
@@ -247,6 +262,15 @@ fn chains_are_grouped() {
 }
 
 #[test]
+fn the_branches_of_several_futures_are_drawn() {
+    let chain = json!([step("server::serve", "src/serve.rs", 3)]);
+    let tasks =
+        (1..3).map(|id| task(id, "server::serve", "idle", chain.clone(), several(1))).collect::<Vec<_>>();
+    let document = document(with(healthy(), json!({"tasks": tasks})));
+    assert_golden("branches-tree-100.txt", &text(&document, &View { is_tree: true, ..plain(100) }));
+}
+
+#[test]
 fn all_lists_each_task() {
     let document = document(healthy());
     let list = text(&document, &View { lists_all: true, ..plain(100) });
@@ -270,6 +294,22 @@ fn without_names_a_kind_is_the_place_of_its_spawn() {
 }
 
 #[test]
+fn the_workers_are_no_jobs_of_the_blocking_pool() {
+    let job = |id, kind: &str| {
+        with(task(id, kind, "running", json!([]), json!(null)), json!({"is_blocking": true, "runtime": null}))
+    };
+    let jobs = |tasks: Vec<Value>| {
+        let text = text(&document(with(healthy(), json!({"tasks": tasks}))), &plain(100));
+        text.lines().find(|line| line.starts_with("blocking pool")).expect("the pool").to_owned()
+    };
+    let worker = "tokio::runtime::scheduler::multi_thread::worker::launch::{closure_env#0}";
+    assert_eq!(jobs((1..5).map(|id| job(id, worker)).collect()), "blocking pool  1: 1 idle");
+    assert_eq!(jobs((1..5).map(|id| job(id, "0x1234")).collect()), "blocking pool  1: 1 idle");
+    let mixed = (1..5).map(|id| job(id, worker)).chain([job(5, "app::hash"), job(6, "0x1234")]).collect();
+    assert_eq!(jobs(mixed), "blocking pool  1: 1 idle; 2 jobs queued or running");
+}
+
+#[test]
 fn the_documents_are_valid_by_the_schema() {
     let schema = include_str!("../../../schema/ps-1.schema.json");
     let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
@@ -281,7 +321,7 @@ fn the_documents_are_valid_by_the_schema() {
         json!({"kind": "join", "task": 1}),
         json!({"kind": "io", "fd": 3, "object": null}),
         json!({"kind": "notify", "address": null}),
-        json!({"kind": "several", "of": "select!", "count": 2}),
+        several(2),
         json!({"kind": "other", "of": "a::B"}),
     ];
     let tasks = leaves.into_iter().map(|leaf| task(1, "a", "complete", json!([]), leaf)).collect::<Vec<_>>();

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use loopscope::attach::{PsDocument, PsRole, PsTask, PsThread, PsThreadState};
+use loopscope::attach::{PsDocument, PsRole, PsTask, PsTaskState, PsThread, PsThreadState};
 use loopscope::report::printable;
 
 use crate::linux::text::chain;
@@ -12,6 +12,8 @@ use crate::linux::text::words::{count, thousands, time};
 
 /// How many places of threads of one role have lines.
 const MAX_PLACES: usize = 6;
+/// The function of Tokio that starts a worker.
+const WORKER_JOB: &str = "tokio::runtime::scheduler::multi_thread";
 
 /// Adds the threads by role.
 pub(super) fn add(document: &PsDocument, page: &mut Page) {
@@ -35,8 +37,8 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     }
     let others = of_role(PsRole::Other);
     if !others.is_empty() {
-        let text =
-            count(others.len(), "other thread belongs to no runtime", "other threads belong to no runtime");
+        let threads = count(others.len(), "other thread", "other threads");
+        let text = format!("{threads} without a runtime on the stack");
         page.labelled("threads", &text);
         if page.view.lists_all {
             places(&others, document, page);
@@ -44,9 +46,16 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     }
 }
 
-/// Returns how many jobs of the blocking pool there are.
+/// Returns how many jobs of the blocking pool there are. Tokio starts each
+/// worker as such a job; without names, as many running jobs as there are
+/// workers are taken for them.
 fn jobs(document: &PsDocument) -> Option<String> {
-    let jobs = document.tasks.iter().filter(|task| task.is_blocking).count();
+    let jobs: Vec<_> = document.tasks.iter().filter(|task| task.is_blocking).collect();
+    let named = jobs.iter().filter(|job| job.kind.starts_with(WORKER_JOB)).count();
+    let nameless = jobs.iter().filter(|job| job.state == PsTaskState::Running && job.kind.starts_with("0x"));
+    let workers = document.threads.iter().filter(|thread| thread.role == PsRole::Worker).count();
+    let of_workers = named + nameless.count().min(workers.saturating_sub(named));
+    let jobs = jobs.len().saturating_sub(of_workers);
     (jobs > 0).then(|| count(jobs, "job queued or running", "jobs queued or running"))
 }
 

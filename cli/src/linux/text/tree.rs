@@ -2,19 +2,16 @@
 //! group.
 
 use loopscope::attach::{PsDocument, PsTask};
-use loopscope::report::{printable, width};
+use loopscope::report::printable;
 
+use crate::linux::text::awaits::{self, Awaits};
 use crate::linux::text::chain;
 use crate::linux::text::kinds;
-use crate::linux::text::layout::{self, Emphasis, Page};
+use crate::linux::text::layout::{Emphasis, Page};
 use crate::linux::text::leaf;
 use crate::linux::text::words::{count, thousands};
 
 const MAX_GROUPS: usize = 20;
-/// A deeper chain is cut in its middle.
-const MAX_STEPS: usize = 24;
-/// Steps further in are not indented further.
-const MAX_INDENT: usize = 32;
 
 type ChainKey<'a> = (u64, &'a str, Vec<(&'a str, Option<&'a str>, Option<u32>)>, String, Option<&'a str>);
 
@@ -59,8 +56,8 @@ fn is_known(task: &PsTask) -> bool {
 fn group(tasks: &[&PsTask], page: &mut Page) {
     let Some(first) = tasks.first() else { return };
     let head = match tasks {
-        [task] => format!("{} `{}`", chain::task_name(task), printable(&task.kind)),
-        _ => format!("{} `{}`", count(tasks.len(), "task", "tasks"), printable(&first.kind)),
+        [task] => format!("{} `{}`", chain::task_name(task), chain::kind(task)),
+        _ => format!("{} `{}`", count(tasks.len(), "task", "tasks"), chain::kind(first)),
     };
     if !is_known(first) {
         page.indented(0, Emphasis::None, &format!("{head}: {}", facts(tasks)));
@@ -68,46 +65,9 @@ fn group(tasks: &[&PsTask], page: &mut Page) {
     }
     let place = chain::place_text(first).map_or(String::new(), |place| format!(" {place}"));
     page.indented(0, Emphasis::Head, &format!("{head}{place}"));
-    steps(first, page);
-    let indent = 2 + (2 * first.chain.len()).min(MAX_INDENT);
-    if let Some(leaf) = leaf::text(tasks) {
-        page.indented(indent, Emphasis::Place, &format!("waits for {leaf}"));
-    }
-    if let Some(missing) = &first.chain_missing {
-        page.indented(indent, Emphasis::None, &format!("not known further: {}", printable(missing)));
-    }
+    let awaits: Vec<_> = tasks.iter().map(|task| Awaits::of_task(task)).collect();
+    awaits::add(&awaits, 2, page);
     page.indented(2, Emphasis::None, &facts(tasks));
-}
-
-fn steps(task: &PsTask, page: &mut Page) {
-    let length = task.chain.len();
-    let left_out = length.saturating_sub(MAX_STEPS);
-    for (depth, step) in task.chain.iter().enumerate() {
-        if left_out > 0 && depth == MAX_STEPS / 2 {
-            let text = format!(
-                "{:indent$}… {}",
-                "",
-                count(left_out, "more await", "more awaits"),
-                indent = 2 + 2 * depth
-            );
-            page.cut_line(Emphasis::None, &text);
-        }
-        if left_out > 0 && (MAX_STEPS / 2..MAX_STEPS / 2 + left_out).contains(&depth) {
-            continue;
-        }
-        let indent = 2 + (2 * depth).min(MAX_INDENT);
-        let function = printable(&step.function);
-        let line = match chain::location(step) {
-            Some(location) => {
-                let room = page.room(indent);
-                let location = layout::cut_middle(&location, room / 2);
-                let function_room = room.saturating_sub(width(&location) + 4);
-                format!("{} at {location}", layout::cut(&function, function_room))
-            }
-            None => function,
-        };
-        page.cut_line(Emphasis::None, &format!("{:indent$}{line}", ""));
-    }
 }
 
 /// Returns states, wakers, ids and spawn place of a group.

@@ -95,8 +95,11 @@ fn origin(tasks: &[&PsTask], threads: &[&PsThread]) -> Option<Origin<'static>> {
 fn tasks_text(tasks: &[&PsTask]) -> String {
     let Some(first) = tasks.first() else { return String::new() };
     let mut text = match tasks {
-        [task] => format!("{} `{}`", chain::task_name(task), printable(&task.kind)),
-        _ => format!("{} `{}`", thousands(tasks.len()), printable(&first.kind)),
+        [task] => {
+            let name = chain::task_name(task);
+            format!("{} `{}`", name.strip_prefix("task ").unwrap_or(&name), chain::kind(task))
+        }
+        _ => format!("{} `{}`", thousands(tasks.len()), chain::kind(first)),
     };
     if let Some(ids) = Some(tasks).filter(|tasks| tasks.len() > 1).and_then(chain::ids) {
         text.push_str(&format!(" ({ids})"));
