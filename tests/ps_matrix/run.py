@@ -63,12 +63,14 @@ def build(version, flavour, folder):
     for key, value in profile.items():
         value = json.dumps(value)
         command += ["--config", f"profile.release.{key}={value}"]
-    environment = dict(os.environ, CARGO_TARGET_DIR=str(crate / "target"), RUSTFLAGS=rustflags)
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(crate / "target"), RUSTFLAGS=rustflags, CARGO_INCREMENTAL="0")
     subprocess.run(command, env=environment, check=True)
     program.parent.mkdir(exist_ok=True)
     # A renamed copy is whole, whenever this script is stopped.
     with tempfile.NamedTemporaryFile(dir=program.parent, delete=False) as copy:
         shutil.copyfile(crate / "target" / "release" / "ps-server", copy.name)
+    # No other variant uses these files: each has settings of its own.
+    shutil.rmtree(crate / "target" / "release", ignore_errors=True)
     os.chmod(copy.name, 0o755)
     os.rename(copy.name, program)
     return program
