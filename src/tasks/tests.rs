@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::task::{Id, LocalSet};
 
 use crate::process::Process;
-use crate::tasks::memory::{Areas, ImageArea, Memory, Pages};
+use crate::tasks::memory::{Areas, ImageArea, Memory, PageList, Pages};
 use crate::tasks::{FoundTask, TaskList, TaskReader, read, state};
 
 const CODE: Range<u64> = 0x1000..0x2000;
@@ -134,8 +134,8 @@ impl Memory for Fake {
         total
     }
 
-    fn pages(&self, range: &Range<u64>, _: Pages) -> Option<Vec<Range<u64>>> {
-        Some(vec![range.clone()])
+    fn pages(&self, range: &Range<u64>, _: Pages) -> Option<PageList> {
+        Some(PageList { parts: vec![range.clone()], swapped_bytes: 0 })
     }
 }
 
@@ -328,15 +328,23 @@ fn lists_that_lead_in_a_circle_end() {
     assert!(fake.headers().len() <= 3);
 }
 
-/// Spawns tasks of every kind in this process, calls `check` with the ids, and
-/// ends them.
-fn with_tasks(check: impl Fn(&[(Id, fn(&FoundTask) -> bool)])) {
-    let runtime: Runtime =
-        Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).build().unwrap();
-    let mut expected: Vec<(Id, fn(&FoundTask) -> bool)> = Vec::new();
-    let is_idle = |task: &FoundTask| task.owner.is_some() && task.state & 0b111 == 0;
+/// A task, and how it must be seen.
+type Expected = (Id, fn(&FoundTask) -> bool);
+
+fn is_as_expected((id, is_right): &Expected, tasks: &[FoundTask]) -> bool {
+    let number = id.to_string().parse::<u64>().unwrap();
+    let mut with_id = tasks.iter().filter(|task| task.id == Some(number));
+    with_id.next().is_some_and(is_right) && with_id.next().is_none()
+}
+
+#[test]
+fn the_tasks_of_this_process_are_found() {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(1).build().unwrap();
+    let mut expected: Vec<Expected> = Vec::new();
     for _ in 0..20 {
-        expected.push((runtime.spawn(pending::<()>()).id(), is_idle));
+        let idle = runtime.spawn(pending::<()>());
+        expected.push((idle.id(), |task| task.owner.is_some() && task.state & 0b111 == 0));
     }
     let ended = runtime.spawn(ready(1));
     expected.push((ended.id(), |task| task.owner.is_some() && task.state & state::COMPLETE != 0));
@@ -349,32 +357,20 @@ fn with_tasks(check: impl Fn(&[(Id, fn(&FoundTask) -> bool)])) {
     expected.push((single.spawn(pending::<()>()).id(), |task| task.state & state::NOTIFIED != 0));
     let local = LocalSet::new();
     expected.push((local.spawn_local(pending::<()>()).id(), |task| task.state & state::NOTIFIED != 0));
-    check(&expected);
-    drop((stop, local, ended, queued));
-}
 
-#[test]
-fn the_tasks_of_this_process_are_found() {
-    with_tasks(|expected| {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let mut reader = TaskReader::new(Process::Own);
-        loop {
-            let tasks = reader.read().tasks;
-            let is_as_expected = |(id, is_right): &(Id, fn(&FoundTask) -> bool)| {
-                let number = id.to_string().parse::<u64>().unwrap();
-                let mut with_id = tasks.iter().filter(|task| task.id == Some(number));
-                with_id.next().is_some_and(is_right) && with_id.next().is_none()
-            };
-            let missing: Vec<_> =
-                expected.iter().filter(|one| !is_as_expected(one)).map(|one| one.0).collect();
-            if missing.is_empty() {
-                return;
-            }
-            // The tasks need a moment until they wait.
-            assert!(Instant::now() < deadline, "not as expected: {missing:?} in {tasks:#x?}");
-            thread::sleep(Duration::from_millis(5));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut reader = TaskReader::new(Process::Own);
+    loop {
+        let tasks = reader.read().tasks;
+        let missing: Vec<_> = expected.iter().filter(|one| !is_as_expected(one, &tasks)).collect();
+        if missing.is_empty() {
+            break;
         }
-    });
+        // The tasks need a moment until they wait.
+        assert!(Instant::now() < deadline, "not as expected: {missing:?} in {tasks:#x?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop((stop, ended, queued));
 }
 
 #[test]

@@ -38,6 +38,7 @@ FLAVOURS = {
     "full-abort": ({"debug": "full", "panic": "abort"}, "", []),
     "test-util": ({"debug": False}, "", ["test-util"]),
     "parking-lot": ({"debug": False}, "", ["parking_lot"]),
+    "static": ({"debug": False}, "-C target-feature=+crt-static -C relocation-model=static", []),
     "dev": ({"debug": "full", "opt-level": 0}, "", []),
 }
 QUICK = [("1.32.0", "no-debug"), ("1.54.1", "stripped"), ("1.54.1", "full-unstable")]
