@@ -20,7 +20,7 @@ pub(crate) use linux::{
     read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
 };
 
-#[cfg(stack_capture)]
+#[cfg(all(feature = "attach", stack_capture))]
 pub(crate) use linux::{read_memory_into, read_memory_pieces};
 
 #[cfg(stack_capture)]
@@ -216,7 +216,7 @@ mod linux {
     /// Copies memory of this process, or of the process with the id `pid`, to
     /// `buffer`. Returns the number of bytes before the first page that cannot
     /// be read.
-    #[cfg(stack_capture)]
+    #[cfg(all(feature = "attach", stack_capture))]
     pub(crate) fn read_memory_into(pid: Option<i32>, address: usize, buffer: &mut [u8]) -> usize {
         match read_memory_pieces(pid, &[(address, buffer.len())], buffer) {
             0 if is_call_refused() => {
@@ -229,7 +229,7 @@ mod linux {
     /// Copies pieces of memory, each with its address and length, one after the
     /// other to `buffer`. Returns the number of bytes before the first page
     /// that cannot be read. At most [`MAX_PIECES`] are copied.
-    #[cfg(stack_capture)]
+    #[cfg(all(feature = "attach", stack_capture))]
     pub(crate) fn read_memory_pieces(
         pid: Option<i32>,
         pieces: &[(usize, usize)],
@@ -254,7 +254,7 @@ mod linux {
     }
 
     /// The number of pieces that the kernel copies in one call.
-    #[cfg(stack_capture)]
+    #[cfg(all(feature = "attach", stack_capture))]
     const MAX_PIECES: usize = libc::UIO_MAXIOV as usize;
     /// What comes of an attempt to read another process's memory.
     #[cfg(all(feature = "attach", stack_capture))]

@@ -91,7 +91,7 @@ impl Process {
 
     /// Copies memory from `address` on to `buffer`, up to the first page that
     /// cannot be read. Returns the number of bytes.
-    #[cfg(stack_capture)]
+    #[cfg(all(feature = "attach", stack_capture))]
     pub(crate) fn read_into(self, address: u64, buffer: &mut [u8]) -> usize {
         let Ok(address) = usize::try_from(address) else { return 0 };
         os::read_memory_into(self.other_pid(), address, buffer)
@@ -100,7 +100,7 @@ impl Process {
     /// Copies pieces of memory, each with its address and length, one after the
     /// other to `buffer`, up to the first page that cannot be read. Returns the
     /// number of bytes. The kernel may copy only the first pieces.
-    #[cfg(stack_capture)]
+    #[cfg(all(feature = "attach", stack_capture))]
     pub(crate) fn read_pieces(self, pieces: &[(usize, usize)], buffer: &mut [u8]) -> usize {
         os::read_memory_pieces(self.other_pid(), pieces, buffer)
     }

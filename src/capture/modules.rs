@@ -84,6 +84,7 @@ impl Module {
 pub(crate) struct Mapping<'l> {
     pub(crate) range: Range<u64>,
     /// As the kernel writes them, such as `rw-p`.
+    #[cfg_attr(not(feature = "attach"), allow(dead_code))]
     pub(crate) permissions: &'l str,
     is_executable: bool,
     offset: u64,
@@ -184,6 +185,7 @@ impl MapsList {
     }
 
     /// Returns every mapping, in ascending order.
+    #[cfg(feature = "attach")]
     pub(crate) fn mappings(&self) -> Vec<Mapping<'_>> {
         self.text.lines().filter_map(parse).collect()
     }

@@ -89,7 +89,7 @@ pub(super) fn read(memory: &impl Memory, vtables: &Vtables, headers: &[u64]) -> 
 
 fn header_cell(vtables: &Vtables, header: u64, bytes: Option<&[u8]>) -> Option<Cell> {
     let bytes = bytes?;
-    if header % ALIGNMENT != 0 || header == 0 {
+    if header == 0 || !header.is_multiple_of(ALIGNMENT) {
         return None;
     }
     Some(Cell {

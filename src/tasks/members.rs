@@ -134,7 +134,7 @@ impl<'m, M: Memory> Members<'m, M> {
     fn read_lists(&mut self, headers: &[u64]) {
         let cells = headers.iter().filter_map(|header| self.cells.get(header));
         let owners: HashMap<u64, u64> =
-            cells.filter(|cell| is_candidate(cell)).map(|cell| (cell.scheduler, cell.owner)).collect();
+            cells.filter(|cell| is_owned(cell)).map(|cell| (cell.scheduler, cell.owner)).collect();
         for (scheduler, owner) in owners.into_iter().take(MAX_SCHEDULERS) {
             let lists = Lists::read(self.memory, scheduler, owner, &mut self.array_bytes_left);
             self.lists.insert(scheduler, lists);

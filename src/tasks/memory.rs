@@ -66,7 +66,15 @@ pub(super) trait Memory {
 
     /// Returns which parts of a range have pages of a kind. `None` if that is
     /// not known.
-    fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<Vec<Range<u64>>>;
+    fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<PageList>;
+}
+
+/// The pages of a range.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PageList {
+    pub(super) parts: Vec<Range<u64>>,
+    /// The pages that the kernel has swapped out and that are not in `parts`.
+    pub(super) swapped_bytes: u64,
 }
 
 impl Memory for Process {
@@ -104,13 +112,13 @@ impl Memory for Process {
         Self::read_pieces(*self, pieces, buffer)
     }
 
-    fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<Vec<Range<u64>>> {
+    fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<PageList> {
         let file = File::open(self.proc_path("pagemap")).ok()?;
         let mask = match pages {
             Pages::Present => IS_PRESENT,
             Pages::Used => IS_PRESENT | IS_SWAPPED,
         };
-        let mut parts: Vec<Range<u64>> = Vec::new();
+        let mut list = PageList::default();
         let mut bytes = vec![0_u8; (PAGES_AT_ONCE * 8) as usize];
         let mut at = range.start & !(PAGE_BYTES - 1);
         while at < range.end {
@@ -121,16 +129,18 @@ impl Memory for Process {
                     break;
                 }
                 at = at.saturating_add(PAGE_BYTES);
-                if u64_at(entry, 0)? & mask == 0 {
+                let state = u64_at(entry, 0)?;
+                if state & mask == 0 {
+                    list.swapped_bytes += if state & IS_SWAPPED == 0 { 0 } else { PAGE_BYTES };
                     continue;
                 }
-                match parts.last_mut().filter(|last| last.end == page.start) {
+                match list.parts.last_mut().filter(|last| last.end == page.start) {
                     Some(last) => last.end = page.end,
-                    None => parts.push(page),
+                    None => list.parts.push(page),
                 }
             }
         }
-        Some(parts)
+        Some(list)
     }
 }
 

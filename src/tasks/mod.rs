@@ -96,7 +96,13 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     list.has_tables = true;
     let headers = headers(memory, &areas, &vtables, &mut budget, &mut list.notes);
     list.scanned_bytes = budget.searched_bytes;
-    list.skipped_bytes = budget.skipped_bytes;
+    list.skipped_bytes = budget.skipped_bytes.saturating_add(budget.swapped_bytes);
+    if budget.swapped_bytes > 0 {
+        list.notes.push(format!(
+            "{} KiB of the memory are swapped out and were not searched",
+            budget.swapped_bytes / 1024
+        ));
+    }
     let cells = cell::read(memory, &vtables, &headers).into_iter().flatten();
     let cells: HashMap<_, _> = cells.map(|cell| (cell.header, cell)).collect();
     let mut members = Members::new(memory, &vtables, cells);

@@ -50,7 +50,7 @@ impl Lists {
             let around = at.saturating_sub(MASK_DISTANCE)..(at + 2 + MASK_DISTANCE).min(words.len());
             let is_array = count.is_power_of_two()
                 && (MIN_LISTS..=MAX_LISTS).contains(&count)
-                && address % 8 == 0
+                && address.is_multiple_of(8)
                 && address != 0
                 && words.get(around).is_some_and(|around| around.contains(&(count - 1)));
             let length = count.saturating_mul(LIST_BYTES as u64) as usize;
@@ -73,7 +73,7 @@ impl Lists {
     }
 
     fn add(&mut self, first: u64, last: u64) {
-        let can_be_task = |address: u64| address != 0 && address % ALIGNMENT == 0;
+        let can_be_task = |address: u64| address != 0 && address.is_multiple_of(ALIGNMENT);
         if can_be_task(first) && can_be_task(last) {
             self.ends.extend([first, last]);
             if first == last {

@@ -33,7 +33,7 @@ struct Deque {
 /// handle is at the address.
 pub(super) fn queued_jobs(memory: &impl Memory, vtables: &Vtables, handle: u64) -> Vec<Cell> {
     let handle = words(memory, handle, HANDLE_BYTES);
-    let is_pointer = |word: &u64| word % 8 == 0 && (ALIGNMENT..ADDRESS_LIMIT).contains(word);
+    let is_pointer = |word: &u64| word.is_multiple_of(8) && (ALIGNMENT..ADDRESS_LIMIT).contains(word);
     let mut seen = HashSet::new();
     let pools: Vec<_> = handle.into_iter().filter(is_pointer).filter(|word| seen.insert(*word)).collect();
     let pieces: Vec<_> = pools.iter().map(|pool| (*pool, POOL_BYTES)).collect();
@@ -67,7 +67,7 @@ impl Deque {
         (1..=MAX_SLOTS).contains(&self.capacity)
             && self.head < self.capacity
             && (1..=self.capacity).contains(&self.length)
-            && self.address % 8 == 0
+            && self.address.is_multiple_of(8)
             && (ALIGNMENT..ADDRESS_LIMIT).contains(&self.address)
     }
 
@@ -79,7 +79,7 @@ impl Deque {
             let mut headers = Vec::new();
             cell::read_pieces(memory, &pieces, |_, bytes| {
                 let header = bytes.and_then(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
-                headers.extend(header.filter(|header| header % ALIGNMENT == 0));
+                headers.extend(header.filter(|header| header.is_multiple_of(ALIGNMENT)));
             });
             let cells = cell::read(memory, vtables, &headers).into_iter().flatten();
             cells.filter(|cell| cell.vtable.is_blocking()).collect::<Vec<_>>()

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::tasks::memory::{Memory, Pages};
+use crate::tasks::memory::{Memory, PageList, Pages};
 
 const CHUNK_BYTES: u64 = 1 << 20;
 /// The part of a range whose pages are listed at once.
@@ -25,8 +25,11 @@ pub(super) struct Budget {
     bytes_left: u64,
     listed_bytes_left: u64,
     pub(super) searched_bytes: u64,
-    /// What was not searched because of a limit, or because it vanished.
+    /// What was not searched because of a limit, or because it vanished. Pages
+    /// that were never used count too.
     pub(super) skipped_bytes: u64,
+    /// What was not searched because it is not in memory.
+    pub(super) swapped_bytes: u64,
     buffer: Vec<u8>,
     last_pause: Instant,
     bytes_at_last_pause: u64,
@@ -39,6 +42,7 @@ impl Budget {
             listed_bytes_left: MAX_LISTED_BYTES,
             searched_bytes: 0,
             skipped_bytes: 0,
+            swapped_bytes: 0,
             buffer: vec![0; CHUNK_BYTES as usize],
             last_pause: Instant::now(),
             bytes_at_last_pause: 0,
@@ -66,8 +70,10 @@ impl Budget {
             }
             self.listed_bytes_left -= length;
             at = window.end;
-            let parts = memory.pages(&window, pages).unwrap_or_else(|| vec![window.clone()]);
-            for part in parts {
+            let list = memory.pages(&window, pages);
+            let list = list.unwrap_or_else(|| PageList { parts: vec![window.clone()], swapped_bytes: 0 });
+            self.swapped_bytes += list.swapped_bytes;
+            for part in list.parts {
                 let part = part.start.max(window.start)..part.end.min(window.end);
                 self.search_part(memory, &part, overlap, &mut each);
             }

@@ -2,12 +2,19 @@
 
 use std::cell::Cell as Counter;
 use std::collections::BTreeMap;
+use std::future::{pending, ready};
 use std::ops::Range;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use tokio::runtime::Builder;
+use tokio::task::{Id, LocalSet};
 
-use crate::tasks::memory::{Areas, ImageArea, Memory, Pages};
-use crate::tasks::{TaskList, read};
+use crate::process::Process;
+use crate::tasks::memory::{Areas, ImageArea, Memory, PageList, Pages};
+use crate::tasks::{FoundTask, TaskList, TaskReader, read, state};
 
 const CODE: Range<u64> = 0x1000..0x2000;
 const TABLES: u64 = 0x10_000;
@@ -127,8 +134,8 @@ impl Memory for Fake {
         total
     }
 
-    fn pages(&self, range: &Range<u64>, _: Pages) -> Option<Vec<Range<u64>>> {
-        Some(vec![range.clone()])
+    fn pages(&self, range: &Range<u64>, _: Pages) -> Option<PageList> {
+        Some(PageList { parts: vec![range.clone()], swapped_bytes: 0 })
     }
 }
 
@@ -319,4 +326,55 @@ fn lists_that_lead_in_a_circle_end() {
     fake.task(2, IDLE, [TASKS + 512, TASKS + 512]);
     fake.set(HANDLE + 64, &[a, a]);
     assert!(fake.headers().len() <= 3);
+}
+
+/// A task, and how it must be seen.
+type Expected = (Id, fn(&FoundTask) -> bool);
+
+fn is_as_expected((id, is_right): &Expected, tasks: &[FoundTask]) -> bool {
+    let number = id.to_string().parse::<u64>().unwrap();
+    let mut with_id = tasks.iter().filter(|task| task.id == Some(number));
+    with_id.next().is_some_and(is_right) && with_id.next().is_none()
+}
+
+#[test]
+fn the_tasks_of_this_process_are_found() {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(1).build().unwrap();
+    let mut expected: Vec<Expected> = Vec::new();
+    for _ in 0..20 {
+        let idle = runtime.spawn(pending::<()>());
+        expected.push((idle.id(), |task| task.owner.is_some() && task.state & 0b111 == 0));
+    }
+    let ended = runtime.spawn(ready(1));
+    expected.push((ended.id(), |task| task.owner.is_some() && task.state & state::COMPLETE != 0));
+    let (stop, stops) = mpsc::channel::<()>();
+    let running = runtime.spawn_blocking(move || stops.recv());
+    expected.push((running.id(), |task| task.owner.is_none() && task.state & state::RUNNING != 0));
+    let queued = runtime.spawn_blocking(|| ());
+    expected.push((queued.id(), |task| task.owner.is_none() && task.state == state::INITIAL));
+    let single = Builder::new_current_thread().build().unwrap();
+    expected.push((single.spawn(pending::<()>()).id(), |task| task.state & state::NOTIFIED != 0));
+    let local = LocalSet::new();
+    expected.push((local.spawn_local(pending::<()>()).id(), |task| task.state & state::NOTIFIED != 0));
+
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut reader = TaskReader::new(Process::Own);
+    loop {
+        let tasks = reader.read().tasks;
+        let missing: Vec<_> = expected.iter().filter(|one| !is_as_expected(one, &tasks)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        // The tasks need a moment until they wait.
+        assert!(Instant::now() < deadline, "not as expected: {missing:?} in {tasks:#x?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop((stop, ended, queued));
+}
+
+#[test]
+fn a_process_that_does_not_exist_has_no_tasks() {
+    let list = TaskReader::new(Process::Other(i32::MAX / 8)).read();
+    assert!(list.tasks.is_empty());
 }

@@ -151,7 +151,7 @@ fn table(address: u64, words: &[u64], is_code: impl Fn(u64) -> bool) -> Option<T
     let [poll, schedule, _, _, _, _, _, trailer_offset, scheduler_offset, id_offset, fourth] = *words else {
         return None;
     };
-    let are_aligned = (trailer_offset | scheduler_offset | id_offset) % 8 == 0;
+    let are_aligned = (trailer_offset | scheduler_offset | id_offset).is_multiple_of(8);
     let are_ordered = (MIN_HEADER_BYTES..=MAX_SCHEDULER_OFFSET).contains(&scheduler_offset)
         && (scheduler_offset..=scheduler_offset + MAX_SCHEDULER_BYTES).contains(&id_offset)
         && (id_offset + 8..MAX_TASK_BYTES).contains(&trailer_offset);

@@ -38,6 +38,7 @@ FLAVOURS = {
     "full-abort": ({"debug": "full", "panic": "abort"}, "", []),
     "test-util": ({"debug": False}, "", ["test-util"]),
     "parking-lot": ({"debug": False}, "", ["parking_lot"]),
+    "static": ({"debug": False}, "-C target-feature=+crt-static -C relocation-model=static", []),
     "dev": ({"debug": "full", "opt-level": 0}, "", []),
 }
 QUICK = [("1.32.0", "no-debug"), ("1.54.1", "stripped"), ("1.54.1", "full-unstable")]
@@ -63,12 +64,14 @@ def build(version, flavour, folder):
     for key, value in profile.items():
         value = json.dumps(value)
         command += ["--config", f"profile.release.{key}={value}"]
-    environment = dict(os.environ, CARGO_TARGET_DIR=str(crate / "target"), RUSTFLAGS=rustflags)
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(crate / "target"), RUSTFLAGS=rustflags, CARGO_INCREMENTAL="0")
     subprocess.run(command, env=environment, check=True)
     program.parent.mkdir(exist_ok=True)
     # A renamed copy is whole, whenever this script is stopped.
     with tempfile.NamedTemporaryFile(dir=program.parent, delete=False) as copy:
         shutil.copyfile(crate / "target" / "release" / "ps-server", copy.name)
+    # No other variant uses these files: each has settings of its own.
+    shutil.rmtree(crate / "target" / "release", ignore_errors=True)
     os.chmod(copy.name, 0o755)
     os.rename(copy.name, program)
     return program
