@@ -1,6 +1,7 @@
 //! What a future is, and what it awaits, by the debug information of its type.
 
 mod chain;
+mod jump;
 mod layout;
 mod leaf;
 mod memory;
@@ -149,10 +150,19 @@ impl FutureReader {
         let Some(address) = poll.checked_sub(image.bias) else {
             return unknown("the code that polls the task is in no file");
         };
+        let process = self.process;
         let program = self.program(&image.file);
         let symbols = program.symbols.get(&address).cloned().unwrap_or_default();
         let (functions, missing) = match &mut program.types {
-            Ok(types) => (types.poll_functions(address), None),
+            Ok(types) => match types.poll_functions(address) {
+                // In line tables, a function that only jumps has no entry. The
+                // one that it jumps to has the same parameters.
+                functions if functions.is_empty() => {
+                    let target = jump::target(process, poll).and_then(|at| at.checked_sub(image.bias));
+                    (target.map(|target| types.poll_functions(target)).unwrap_or_default(), None)
+                }
+                functions => (functions, None),
+            },
             Err(missing) => (Vec::new(), Some(missing.describe(&image.file.path))),
         };
         let mut names = names_of(&functions, &symbols);
