@@ -1,5 +1,7 @@
 //! What a future is, and what it awaits, by the debug information of its type.
 
+mod chain;
+mod jump;
 mod layout;
 mod leaf;
 mod memory;
@@ -9,17 +11,18 @@ mod types;
 mod unit_entries;
 mod value;
 mod walk;
+mod way;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::attach::document::{PsAwait, PsLeaf};
 use crate::capture::modules::{MappedImage, MapsFile};
 use crate::diagnose::image::{Image, MissingLines};
 use crate::diagnose::names::demangled;
 use crate::evidence::CodeFile;
+pub(crate) use crate::futures::chain::Chain;
 use crate::futures::memory::Memory;
 use crate::futures::types::{PollFunction, Type, Types};
 use crate::futures::value::{Reader, Value};
@@ -43,22 +46,6 @@ const MERGED: &str = "several kinds of tasks have equal code, so it is not known
 /// The state of a task.
 const RUNNING: u64 = 1;
 const COMPLETE: u64 = 1 << 1;
-
-/// What a task's future waits for.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Chain {
-    /// Outermost first.
-    pub(crate) awaits: Vec<PsAwait>,
-    pub(crate) leaf: Option<PsLeaf>,
-    /// Why the chain is empty or ends early, as a sentence.
-    pub(crate) missing: Option<String>,
-}
-
-impl Chain {
-    fn missing(why: impl Into<String>) -> Self {
-        Self { missing: Some(why.into()), ..Self::default() }
-    }
-}
 
 /// Reads futures in the memory of a process.
 #[derive(Debug)]
@@ -163,10 +150,19 @@ impl FutureReader {
         let Some(address) = poll.checked_sub(image.bias) else {
             return unknown("the code that polls the task is in no file");
         };
+        let process = self.process;
         let program = self.program(&image.file);
         let symbols = program.symbols.get(&address).cloned().unwrap_or_default();
         let (functions, missing) = match &mut program.types {
-            Ok(types) => (types.poll_functions(address), None),
+            Ok(types) => match types.poll_functions(address) {
+                // In line tables, a function that only jumps has no entry. The
+                // one that it jumps to has the same parameters.
+                functions if functions.is_empty() => {
+                    let target = jump::target(process, poll).and_then(|at| at.checked_sub(image.bias));
+                    (target.map(|target| types.poll_functions(target)).unwrap_or_default(), None)
+                }
+                functions => (functions, None),
+            },
             Err(missing) => (Vec::new(), Some(missing.describe(&image.file.path))),
         };
         let mut names = names_of(&functions, &symbols);

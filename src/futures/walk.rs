@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
-use crate::futures::Chain;
+use crate::futures::chain::Chain;
 use crate::futures::layout::Member;
-use crate::futures::leaf;
+use crate::futures::leaf::{self, Leaf};
 use crate::futures::type_name;
 use crate::futures::types::FunctionName;
 use crate::futures::value::{Reader, Value};
+use crate::futures::way::Way;
 
 /// A chain has at most this many awaits.
 const MAX_AWAITS: usize = 128;
@@ -17,8 +18,6 @@ pub(super) const MAX_STEPS: usize = 2048;
 /// Wrappers of futures that are looked through to find out what is in them.
 const MAX_AHEAD: usize = 16;
 
-/// The number of futures that are followed of several.
-pub(super) const MAX_BRANCHES: usize = 64;
 /// How often a future of several may itself wait for several.
 const MAX_DEPTH: usize = 4;
 
@@ -65,18 +64,6 @@ const ADAPTERS: [(&str, &str); 22] = [
     ("futures_util::future::try_future::try_flatten::TryFlatten", "f"),
 ];
 
-/// The way to what a future waits for.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Walk {
-    pub(super) awaits: Vec<PsAwait>,
-    /// The contents of the async functions on the way, the outermost first.
-    pub(super) states: Vec<Value>,
-    /// The innermost function of an `impl` of which the type is known.
-    last_method: Option<Rc<FunctionName>>,
-    /// The number of futures around that wait for several.
-    depth: usize,
-}
-
 /// How a way goes on.
 enum Step {
     Into(Value),
@@ -86,10 +73,10 @@ enum Step {
 
 /// Returns what a future awaits.
 pub(super) fn chain(reader: &mut Reader<'_>, future: Value) -> Chain {
-    Walk::default().chain(reader, future)
+    Way::default().chain(reader, future)
 }
 
-impl Walk {
+impl Way {
     fn chain(mut self, reader: &mut Reader<'_>, future: Value) -> Chain {
         let mut value = future;
         loop {
@@ -108,16 +95,16 @@ impl Walk {
 
     /// Returns what each of several futures awaits. They may themselves wait
     /// for several, a few times over.
-    pub(super) fn branches(&self, reader: &mut Reader<'_>, futures: Vec<Value>) -> Vec<PsBranch> {
+    fn branches(&self, reader: &mut Reader<'_>, futures: Vec<Value>) -> Vec<PsBranch> {
         if self.depth >= MAX_DEPTH {
             return Vec::new();
         }
         let branch = |future| {
-            let walk = Self { depth: self.depth + 1, ..Self::default() };
-            let Chain { awaits, leaf, missing } = walk.chain(reader, future);
+            let way = Self { depth: self.depth + 1, ..Self::default() };
+            let Chain { awaits, leaf, missing } = way.chain(reader, future);
             PsBranch { chain: awaits, leaf, chain_missing: missing }
         };
-        futures.into_iter().take(MAX_BRANCHES).map(branch).collect()
+        futures.into_iter().take(leaf::MAX_BRANCHES).map(branch).collect()
     }
 
     fn ended(self, leaf: Option<PsLeaf>, missing: Option<&str>) -> Chain {
@@ -130,7 +117,13 @@ impl Walk {
             return self.of_coroutine(reader, value);
         }
         if let Some(leaf) = leaf::of(reader, self, value) {
-            return Step::Leaf(leaf);
+            return Step::Leaf(match leaf {
+                Leaf::One(leaf) => leaf,
+                Leaf::Several { of, count, futures } => {
+                    let branches = self.branches(reader, futures);
+                    PsLeaf::Several { of: of.to_owned(), count, branches }
+                }
+            });
         }
         match inner(reader, value) {
             Inner::Future(inner) => return Step::Into(inner),

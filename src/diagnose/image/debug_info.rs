@@ -10,10 +10,10 @@ use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::Elf;
 use crate::diagnose::image::lines;
 use crate::diagnose::image::missing::MissingLines;
+use crate::diagnose::image::sections::{dwarf, lines_source};
 use crate::diagnose::image::split::{self, SplitUnits};
 use crate::diagnose::image::symbol_table;
 use crate::diagnose::image::units::{self, UnitIndex};
-use crate::diagnose::image::{Image, dwarf, lines_source};
 use crate::evidence::CodeFile;
 
 /// The number of units that stay open. The abbreviations of one may take a
@@ -64,6 +64,16 @@ impl OpenUnit {
 }
 
 impl DebugInfo {
+    /// Opens the debug information of a file that is open.
+    pub(super) fn open(elf: &Elf, file: &CodeFile, max_memory: u64) -> Result<Self, MissingLines> {
+        let debug_file = split::debug_file(elf, file);
+        let source = debug_file.as_ref().unwrap_or(elf);
+        lines_source(source, &file.path)?;
+        let dwarf = Rc::new(dwarf(source, max_memory)?);
+        let index = UnitIndex::read(&dwarf);
+        Ok(Self { dwarf, index, split: SplitUnits::new(file, max_memory), open: HashMap::new() })
+    }
+
     /// Returns the offsets of the units that may describe an address of code.
     pub(crate) fn units_at(&self, address: u64) -> Vec<usize> {
         self.index.units_at(address).collect()
@@ -109,38 +119,23 @@ impl DebugInfo {
     }
 }
 
-impl Image {
-    /// Opens the debug information of the file that was loaded.
-    pub(crate) fn debug_info(&mut self, file: &CodeFile, max_memory: u64) -> Result<DebugInfo, MissingLines> {
-        let elf = self.open(file)?;
-        let debug_file = split::debug_file(&elf, file);
-        let source = debug_file.as_ref().unwrap_or(&elf);
-        lines_source(source, &file.path)?;
-        let dwarf = Rc::new(dwarf(source, max_memory)?);
-        let index = UnitIndex::read(&dwarf);
-        Ok(DebugInfo { dwarf, index, split: SplitUnits::new(file, max_memory), open: HashMap::new() })
-    }
-
-    /// Returns the functions whose names contain a text, with the addresses in
-    /// the file; at most `max_symbols`.
-    pub(crate) fn functions_with(
-        &mut self,
-        file: &CodeFile,
-        text: &str,
-        max_symbols: usize,
-    ) -> Result<Vec<(u64, String)>, MissingLines> {
-        let elf = self.open(file)?;
-        let debug_file = split::debug_file(&elf, file);
-        let debug = debug_file.as_ref().unwrap_or(&elf);
-        let tables: [(&Elf, _, _); 3] =
-            [(debug, ".symtab", ".strtab"), (&elf, ".symtab", ".strtab"), (&elf, ".dynsym", ".dynstr")];
-        let Some((elf, table, strings)) = tables.into_iter().find(|(elf, table, _)| elf.has_section(table))
-        else {
-            return Ok(Vec::new());
-        };
-        let mut memory_left = 0;
-        let (table, strings) =
-            (elf.bytes_of(table, &mut memory_left)?, elf.bytes_of(strings, &mut memory_left)?);
-        Ok(symbol_table::functions_with(&table, &strings, text, max_symbols).unwrap_or_default())
-    }
+/// Returns the functions whose names contain a text, with the addresses in the
+/// file; at most `max_symbols`.
+pub(super) fn functions_with(
+    elf: &Elf,
+    file: &CodeFile,
+    text: &str,
+    max_symbols: usize,
+) -> Result<Vec<(u64, String)>, MissingLines> {
+    let debug_file = split::debug_file(elf, file);
+    let debug = debug_file.as_ref().unwrap_or(elf);
+    let tables: [(&Elf, _, _); 3] =
+        [(debug, ".symtab", ".strtab"), (elf, ".symtab", ".strtab"), (elf, ".dynsym", ".dynstr")];
+    let Some((elf, table, strings)) = tables.into_iter().find(|(elf, table, _)| elf.has_section(table))
+    else {
+        return Ok(Vec::new());
+    };
+    let mut memory_left = 0;
+    let (table, strings) = (elf.bytes_of(table, &mut memory_left)?, elf.bytes_of(strings, &mut memory_left)?);
+    Ok(symbol_table::functions_with(&table, &strings, text, max_symbols).unwrap_or_default())
 }

@@ -13,6 +13,7 @@ pub(crate) mod given_files;
 mod lines;
 mod missing;
 mod paged_file;
+mod sections;
 mod split;
 mod symbol_table;
 mod units;
@@ -23,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gimli::{Dwarf, SectionId, Unit};
+use gimli::{Dwarf, Unit};
 
 use crate::diagnose::compile_unit::CompileUnit;
 pub(crate) use crate::diagnose::image::bytes::Bytes;
@@ -31,6 +32,7 @@ pub(crate) use crate::diagnose::image::debug_info::{DebugInfo, OpenUnit};
 use crate::diagnose::image::elf::Elf;
 use crate::diagnose::image::functions::KnownEntries;
 pub(crate) use crate::diagnose::image::missing::MissingLines;
+use crate::diagnose::image::sections::{dwarf, lines_source};
 use crate::diagnose::image::split::SplitUnits;
 pub(super) use crate::diagnose::image::split::is_of_system;
 use crate::diagnose::image::symbol_table::Symbol;
@@ -139,6 +141,22 @@ impl Image {
             return Ok(program);
         }
         open(file)
+    }
+
+    /// Opens the debug information of the file that was loaded.
+    pub(crate) fn debug_info(&mut self, file: &CodeFile, max_memory: u64) -> Result<DebugInfo, MissingLines> {
+        DebugInfo::open(&self.open(file)?, file, max_memory)
+    }
+
+    /// Returns the functions whose names contain a text, with the addresses in
+    /// the file; at most `max_symbols`.
+    pub(crate) fn functions_with(
+        &mut self,
+        file: &CodeFile,
+        text: &str,
+        max_symbols: usize,
+    ) -> Result<Vec<(u64, String)>, MissingLines> {
+        debug_info::functions_with(&self.open(file)?, file, text, max_symbols)
     }
 
     /// Reads what is known of addresses in the file. Fails if the file cannot
@@ -377,35 +395,6 @@ fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
 /// file.
 fn open_program_of(process: Process) -> io::Result<File> {
     elf::open(Path::new(&process.proc_path("exe")))
-}
-
-/// Returns an error if a file has no debug information.
-fn lines_source(elf: &Elf, path: &str) -> Result<(), MissingLines> {
-    match elf.debug_link() {
-        _ if elf.has_section(".debug_info") => Ok(()),
-        Some(other) if !split::is_of_system(path) => Err(MissingLines::InOtherFile(vec![other])),
-        _ => Err(MissingLines::NoDebugInfo),
-    }
-}
-
-/// Returns the debug information of a file.
-fn dwarf(elf: &Elf, max_memory: u64) -> Result<Dwarf<Bytes>, MissingLines> {
-    let mut memory_left = max_memory;
-    Dwarf::load(|id| {
-        let is_needed = matches!(
-            id,
-            SectionId::DebugInfo
-                | SectionId::DebugAbbrev
-                | SectionId::DebugAddr
-                | SectionId::DebugLine
-                | SectionId::DebugLineStr
-                | SectionId::DebugRanges
-                | SectionId::DebugRngLists
-                | SectionId::DebugStr
-                | SectionId::DebugStrOffsets
-        );
-        if is_needed { elf.bytes_of(id.name(), &mut memory_left) } else { Ok(Bytes::empty()) }
-    })
 }
 
 #[cfg(test)]

@@ -96,8 +96,8 @@ fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
     }
 }
 
-/// Returns the functions whose names contain a text, with their addresses. Reads
-/// the table once.
+/// Returns the functions whose names contain a text, with their addresses.
+/// Reads the table once.
 pub(super) fn functions_with(
     table: &Bytes,
     strings: &Bytes,

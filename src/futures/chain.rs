@@ -1,0 +1,19 @@
+//! What a task's future waits for.
+
+use crate::attach::document::{PsAwait, PsLeaf};
+
+/// What a task's future waits for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Chain {
+    /// Outermost first.
+    pub(crate) awaits: Vec<PsAwait>,
+    pub(crate) leaf: Option<PsLeaf>,
+    /// Why the chain is empty or ends early, as a sentence.
+    pub(crate) missing: Option<String>,
+}
+
+impl Chain {
+    pub(super) fn missing(why: impl Into<String>) -> Self {
+        Self { missing: Some(why.into()), ..Self::default() }
+    }
+}
