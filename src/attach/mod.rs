@@ -13,4 +13,6 @@ pub use document::{
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;
-pub use ps::ps;
+pub use ps::{ps, ps_with};
+
+pub use crate::threads::registers::Registers;

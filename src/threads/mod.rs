@@ -51,6 +51,8 @@ pub(crate) struct ThreadReader {
     refused: usize,
     /// Whether stacks were read, and no function on them has a name.
     is_stripped: bool,
+    /// Whether functions have names, and those that are inlined do not.
+    has_no_inlined: bool,
 }
 
 impl fmt::Debug for ThreadReader {
@@ -70,6 +72,7 @@ impl ThreadReader {
             left_out: 0,
             refused: 0,
             is_stripped: false,
+            has_no_inlined: false,
         }
     }
 
@@ -116,10 +119,13 @@ impl ThreadReader {
         // A program without symbols has only code of which nothing is known.
         let mut frames = read.iter().flat_map(|(.., diagnosis)| &diagnosis.stack).peekable();
         let has_frames = frames.peek().is_some();
-        let has_symbols = frames.any(|frame| frame.kind != FrameKind::Native);
-        self.is_stripped = has_frames && !has_symbols;
+        let mut named = frames.filter(|frame| frame.kind != FrameKind::Native).peekable();
+        self.is_stripped = has_frames && named.peek().is_none();
+        // The lines of the standard library are those of its own build.
+        let has_inlined = named.any(|frame| frame.kind != FrameKind::Std && frame.file.is_some());
+        self.has_no_inlined = !has_inlined && !self.is_stripped;
         let describe = |(tid, name, reading, seconds, diagnosis)| {
-            self.described(tid, name, &reading, seconds, diagnosis, has_symbols, running)
+            self.described(tid, name, &reading, seconds, diagnosis, has_inlined, running)
         };
         read.into_iter().map(describe).collect()
     }
@@ -137,6 +143,14 @@ impl ThreadReader {
             notes.push(
                 "the program has no symbols, so threads are known by their names only, and none is known to be \
                  blocked: build it without `strip`"
+                    .to_owned(),
+            );
+        }
+        if self.has_no_inlined {
+            notes.push(
+                "the program has no debug information, so inlined functions are not known: a worker that is \
+                 shown as blocked may be in `block_in_place`, and the role of some threads is not known; \
+                 `debug = \"line-tables-only\"` adds both"
                     .to_owned(),
             );
         }
@@ -165,12 +179,12 @@ impl ThreadReader {
         reading: &Reading,
         seconds: Option<f64>,
         diagnosis: Diagnosis,
-        has_symbols: bool,
+        has_inlined: bool,
         running: &[u64],
     ) -> PsThread {
         let frames = &diagnosis.stack;
         let is_whole = reading.stack.as_ref().is_some_and(|stack| stack.unwound.is_confirmed);
-        let is_complete = has_symbols && is_whole;
+        let is_complete = has_inlined && is_whole;
         let call = reading.capture.call.as_ref();
         let activity = activity(reading);
         let placement = role::placement(&name, StackView { frames, is_complete }, activity);
