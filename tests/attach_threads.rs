@@ -34,11 +34,11 @@ impl Target {
     fn threads_when(&self, is_expected: impl Fn(&[PsThread]) -> bool) -> Vec<PsThread> {
         let begin = Instant::now();
         loop {
-            let threads = attach::ps(self.0.id() as i32).unwrap().threads;
-            if is_expected(&threads) {
-                return threads;
+            let document = attach::ps(self.0.id() as i32).unwrap();
+            if is_expected(&document.threads) {
+                return document.threads;
             }
-            assert!(begin.elapsed() < TIMEOUT, "the threads do not do what they should: {threads:#?}");
+            assert!(begin.elapsed() < TIMEOUT, "the threads do not do what they should: {document:#?}");
         }
     }
 }

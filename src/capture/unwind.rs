@@ -42,7 +42,7 @@ pub(crate) struct Unwound {
     pub(crate) evidence: Evidence,
     /// Whether the walk reached the thread's first frame and, if the frame
     /// pointer was searched for, the code confirms the first frame that was
-    /// found by it.
+    /// found by it, or no other walk contradicts this one.
     pub(crate) is_confirmed: bool,
 }
 
@@ -162,6 +162,8 @@ impl Unwinder {
         let (leaf, _) = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let is_own_stack = stack.own_stack.is_none();
         let mut best = None::<(Doubt, Vec<u64>)>;
+        // What each walk found by the frame pointer.
+        let mut found = Vec::new();
         let mut walks = 0;
         let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
             .step_by(8)
@@ -176,6 +178,7 @@ impl Unwinder {
             let (addresses, is_complete) = self.walk(stack, candidate);
             if (is_complete || !is_own_stack) && addresses.len() > leaf.len() {
                 let doubt = self.doubt(&addresses, leaf.len());
+                found.push(addresses[leaf.len()..].to_vec());
                 let is_better = |(least, longest): &(Doubt, Vec<u64>)| {
                     let is_longer = !is_own_stack && addresses.len() > longest.len();
                     doubt < *least || doubt == *least && is_longer
@@ -194,7 +197,10 @@ impl Unwinder {
         }
         match best {
             Some((doubt, addresses)) => {
-                let is_confirmed = !doubt.is_unconfirmed && is_own_stack;
+                // A walk that begins further out leaves frames out. If all
+                // others do, none of them contradicts the best one.
+                let is_undisputed = || found.iter().all(|other| addresses.ends_with(other));
+                let is_confirmed = is_own_stack && (!doubt.is_unconfirmed || is_undisputed());
                 Unwound { addresses, evidence: Evidence::Reconstructed, is_confirmed }
             }
             None => Unwound { addresses: leaf, evidence: Evidence::Leaf, is_confirmed: false },

@@ -8,7 +8,7 @@ mod reading;
 pub(crate) mod registers;
 mod role;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ use crate::watchdog::sample::ThreadActivity;
 const MAX_THREADS: usize = 4096;
 /// The memory that compressed debug information may take.
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
+/// The maximum number of reasons why lines are missing.
+const MAX_NOTES: usize = 4;
 /// The time between two looks at a thread. If they show one and the same wait,
 /// the thread is not just passing through a call.
 const MIN_TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -53,6 +55,8 @@ pub(crate) struct ThreadReader {
     is_stripped: bool,
     /// Whether functions have names, and those that are inlined do not.
     has_no_inlined: bool,
+    /// Why frames have no line, as sentences.
+    lines_missing: BTreeSet<String>,
 }
 
 impl fmt::Debug for ThreadReader {
@@ -73,6 +77,7 @@ impl ThreadReader {
             refused: 0,
             is_stripped: false,
             has_no_inlined: false,
+            lines_missing: BTreeSet::new(),
         }
     }
 
@@ -116,6 +121,8 @@ impl ThreadReader {
             (tid, name, reading, seconds, diagnosis)
         });
         let read: Vec<_> = read.collect();
+        let missing = read.iter().filter_map(|(.., diagnosis)| diagnosis.lines_missing.as_deref());
+        self.lines_missing = missing.map(printable).take(MAX_NOTES).collect();
         // A program without symbols has only code of which nothing is known.
         let mut frames = read.iter().flat_map(|(.., diagnosis)| &diagnosis.stack).peekable();
         let has_frames = frames.peek().is_some();
@@ -146,6 +153,7 @@ impl ThreadReader {
                     .to_owned(),
             );
         }
+        notes.extend(self.lines_missing.iter().cloned());
         if self.has_no_inlined {
             notes.push(
                 "the program has no debug information, so inlined functions are not known: a worker that is \
