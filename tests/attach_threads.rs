@@ -140,8 +140,8 @@ fn is_at(thread: &PsThread, function: &str) -> bool {
 fn each_thread_of_a_runtime_has_its_role_and_its_state() {
     let target = Target::start("busy_workers");
     let threads = target.threads_when(|threads| {
-        // What waits has waited for as long as the reading took, at least, if it
-        // waited already when that began.
+        // What waits has waited for as long as the reading took, at least, if
+        // it waited already when that began.
         let blocked = with(threads, PsRole::Worker, PsThreadState::Blocked);
         blocked.len() == 2
             && blocked.iter().all(|thread| thread.seconds.is_some_and(|seconds| seconds >= 0.02))

@@ -207,8 +207,8 @@ impl Unwinder {
         }
     }
 
-    /// Returns how doubtful a walk is whose first `certain` frames do not depend
-    /// on the frame pointer.
+    /// Returns how doubtful a walk is whose first `certain` frames do not
+    /// depend on the frame pointer.
     fn doubt(&self, addresses: &[u64], certain: usize) -> Doubt {
         let calls = || addresses.windows(2).map(|pair| self.is_call_of_next_frame(pair[1], pair[0]));
         let mismatches = calls().filter(|is_call| *is_call == Some(false)).count();

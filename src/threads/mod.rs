@@ -254,8 +254,8 @@ fn site(diagnosis: &Diagnosis, placement: Placement, is_busy: bool) -> Option<Fr
     let of_site = frames.iter().skip_while(|frame| !is_site(frame));
     let of_application =
         of_site.filter(|frame| frame.kind == FrameKind::Application).find(|frame| !is_of_loopscope(frame));
-    // Without such a line, a dependency is the culprit if the runtime has called
-    // it.
+    // Without such a line, a dependency is the culprit if the runtime has
+    // called it.
     let called = frames.get(..placement.called).unwrap_or_default();
     let is_dependency = |frame: &&Frame| frame.kind == FrameKind::Dependency;
     let of_dependency = || called.iter().find(is_dependency).filter(|_| is_busy);
