@@ -14,6 +14,7 @@ use crate::little_endian::u64_at;
 use crate::process::Process;
 use crate::tasks::{FoundTask, TaskReader};
 use crate::threads::ThreadReader;
+use crate::threads::registers::Registers;
 
 /// The low bits of a task's state word; the others count its references.
 const RUNNING: u64 = 1;
@@ -31,11 +32,20 @@ const MIN_VERDICT_AGE: Duration = Duration::from_millis(50);
 ///
 /// If there is no such process, it must not be read, or it has no Tokio.
 pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
+    ps_with(pid, Registers::default())
+}
+
+/// As [`ps`], with a choice of how threads that compute are read.
+///
+/// # Errors
+///
+/// As those of [`ps`].
+pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError> {
     access::check(pid)?;
     let process = Process::Other(pid);
     let (begin, at) = (Instant::now(), SystemTime::now());
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
-    let mut threads = ThreadReader::new(process);
+    let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
     let list = TaskReader::new(process).read();
     let mut futures = FutureReader::new(process);

@@ -47,7 +47,7 @@ pub(crate) struct Unwound {
     pub(crate) evidence: Evidence,
     /// Whether the walk reached the thread's first frame and, if the frame
     /// pointer was searched for, the code confirms the first frame that was
-    /// found by it.
+    /// found by it, or no other walk contradicts this one.
     pub(crate) is_confirmed: bool,
 }
 
@@ -186,6 +186,8 @@ impl Unwinder {
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let is_own_stack = stack.own_stack.is_none();
         let mut best = None::<(Doubt, Walk)>;
+        // What each walk found by the frame pointer.
+        let mut found = Vec::new();
         let mut walks = 0;
         let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
             .step_by(8)
@@ -200,6 +202,7 @@ impl Unwinder {
             let walk = self.walk(stack, candidate);
             if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len());
+                found.push(walk.addresses[leaf.addresses.len()..].to_vec());
                 let is_better = |(least, longest): &(Doubt, Walk)| {
                     let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
                     doubt < *least || doubt == *least && is_longer
@@ -218,7 +221,10 @@ impl Unwinder {
         }
         match best {
             Some((doubt, Walk { addresses, caller_sps, .. })) => {
-                let is_confirmed = !doubt.is_unconfirmed && is_own_stack;
+                // A walk that begins further out leaves frames out. If all
+                // others do, none of them contradicts the best one.
+                let is_undisputed = || found.iter().all(|other| addresses.ends_with(other));
+                let is_confirmed = is_own_stack && (!doubt.is_unconfirmed || is_undisputed());
                 Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed }
             }
             None => {
@@ -228,8 +234,8 @@ impl Unwinder {
         }
     }
 
-    /// Returns how doubtful a walk is whose first `certain` frames do not depend
-    /// on the frame pointer.
+    /// Returns how doubtful a walk is whose first `certain` frames do not
+    /// depend on the frame pointer.
     fn doubt(&self, addresses: &[u64], certain: usize) -> Doubt {
         let calls = || addresses.windows(2).map(|pair| self.is_call_of_next_frame(pair[1], pair[0]));
         let mismatches = calls().filter(|is_call| *is_call == Some(false)).count();

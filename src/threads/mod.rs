@@ -8,7 +8,7 @@ mod reading;
 pub(crate) mod registers;
 pub(crate) mod role;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ use crate::watchdog::sample::ThreadActivity;
 const MAX_THREADS: usize = 4096;
 /// The memory that compressed debug information may take.
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
+/// The maximum number of reasons why lines are missing.
+const MAX_NOTES: usize = 4;
 /// The time between two looks at a thread. If they show one and the same wait,
 /// the thread is not just passing through a call.
 const MIN_TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -51,6 +53,10 @@ pub(crate) struct ThreadReader {
     refused: usize,
     /// Whether stacks were read, and no function on them has a name.
     is_stripped: bool,
+    /// Whether functions have names, and those that are inlined do not.
+    has_no_inlined: bool,
+    /// Why frames have no line, as sentences.
+    lines_missing: BTreeSet<String>,
 }
 
 impl fmt::Debug for ThreadReader {
@@ -70,6 +76,8 @@ impl ThreadReader {
             left_out: 0,
             refused: 0,
             is_stripped: false,
+            has_no_inlined: false,
+            lines_missing: BTreeSet::new(),
         }
     }
 
@@ -113,13 +121,18 @@ impl ThreadReader {
             (tid, name, reading, seconds, diagnosis)
         });
         let read: Vec<_> = read.collect();
+        let missing = read.iter().filter_map(|(.., diagnosis)| diagnosis.lines_missing.as_deref());
+        self.lines_missing = missing.map(printable).take(MAX_NOTES).collect();
         // A program without symbols has only code of which nothing is known.
         let mut frames = read.iter().flat_map(|(.., diagnosis)| &diagnosis.stack).peekable();
         let has_frames = frames.peek().is_some();
-        let has_symbols = frames.any(|frame| frame.kind != FrameKind::Native);
-        self.is_stripped = has_frames && !has_symbols;
+        let mut named = frames.filter(|frame| frame.kind != FrameKind::Native).peekable();
+        self.is_stripped = has_frames && named.peek().is_none();
+        // The lines of the standard library are those of its own build.
+        let has_inlined = named.any(|frame| frame.kind != FrameKind::Std && frame.file.is_some());
+        self.has_no_inlined = !has_inlined && !self.is_stripped;
         let describe = |(tid, name, reading, seconds, diagnosis)| {
-            self.described(tid, name, &reading, seconds, diagnosis, has_symbols, running)
+            self.described(tid, name, &reading, seconds, diagnosis, has_inlined, running)
         };
         read.into_iter().map(describe).collect()
     }
@@ -137,6 +150,15 @@ impl ThreadReader {
             notes.push(
                 "the program has no symbols, so threads are known by their names only, and none is known to be \
                  blocked: build it without `strip`"
+                    .to_owned(),
+            );
+        }
+        notes.extend(self.lines_missing.iter().cloned());
+        if self.has_no_inlined {
+            notes.push(
+                "the program has no debug information, so inlined functions are not known: a worker that is \
+                 shown as blocked may be in `block_in_place`, and the role of some threads is not known; \
+                 `debug = \"line-tables-only\"` adds both"
                     .to_owned(),
             );
         }
@@ -165,12 +187,12 @@ impl ThreadReader {
         reading: &Reading,
         seconds: Option<f64>,
         diagnosis: Diagnosis,
-        has_symbols: bool,
+        has_inlined: bool,
         running: &[u64],
     ) -> PsThread {
         let frames = &diagnosis.stack;
         let is_whole = reading.stack.as_ref().is_some_and(|stack| stack.unwound.is_confirmed);
-        let is_complete = has_symbols && is_whole;
+        let is_complete = has_inlined && is_whole;
         let call = reading.capture.call.as_ref();
         let activity = Activity::new(reading.look.activity, reading.capture.call.as_ref());
         let placement = role::placement(&name, StackView { frames, is_complete }, activity);
@@ -218,8 +240,8 @@ fn site(diagnosis: &Diagnosis, placement: Placement, is_busy: bool) -> Option<Fr
     let of_site = frames.iter().skip_while(|frame| !is_site(frame));
     let of_application =
         of_site.filter(|frame| frame.kind == FrameKind::Application).find(|frame| !is_of_loopscope(frame));
-    // Without such a line, a dependency is the culprit if the runtime has called
-    // it.
+    // Without such a line, a dependency is the culprit if the runtime has
+    // called it.
     let called = frames.get(..placement.called).unwrap_or_default();
     let is_dependency = |frame: &&Frame| frame.kind == FrameKind::Dependency;
     let of_dependency = || called.iter().find(is_dependency).filter(|_| is_busy);

@@ -46,8 +46,8 @@ impl Activity {
 pub(crate) struct StackView<'s> {
     /// Innermost first.
     pub(crate) frames: &'s [Frame],
-    /// Whether it reaches the first frame of the thread, and the program has
-    /// symbols. A function that is not on it is not called then.
+    /// Whether it reaches the first frame of the thread, and has the names of
+    /// inlined functions. A function that is not on it is not called then.
     pub(crate) is_complete: bool,
 }
 
@@ -76,7 +76,13 @@ pub(crate) fn placement(name: &str, stack: StackView<'_>, activity: Activity) ->
         (None, Some(pool)) => (PsRole::Blocking, pool),
         (None, None) => match position(is_block_on) {
             Some(block_on) if !is_in_blocking_method(&frames[block_on..]) => (PsRole::BlockOn, block_on),
-            _ if !stack.is_complete && RUNTIME_NAMES.contains(&name) => (PsRole::Runtime, 0),
+            _ if !stack.is_complete && RUNTIME_NAMES.contains(&name) => match poll {
+                // Workers and jobs are polled by the loop of the pool, which
+                // may be inlined. What a worker polls is polled within.
+                Some(poll) if frames[poll + 1..].iter().any(is_poll) => (PsRole::Worker, poll + 1),
+                Some(poll) if frames[..poll].iter().any(is_of_program) => (PsRole::Blocking, poll + 1),
+                _ => (PsRole::Runtime, 0),
+            },
             _ => (PsRole::Other, frames.len()),
         },
     };
@@ -181,11 +187,25 @@ fn is_pool(frame: &Frame) -> bool {
 }
 
 /// Returns whether the function enters a runtime to run a future on this
-/// thread.
+/// thread, or is called only while that is done.
 fn is_block_on(frame: &Frame) -> bool {
-    frame.kind == FrameKind::Runtime
-        && path_of(frame).starts_with("tokio::")
-        && (last_part(frame).starts_with("block_on") || last_part(frame) == "enter_runtime")
+    const LOOPS: [&str; 3] = [
+        "tokio::runtime::scheduler::current_thread::",
+        "tokio::runtime::park::CachedParkThread::",
+        "tokio::task::local::LocalSet::",
+    ];
+    const PARTS_OF_LOOPS: [&str; 6] =
+        ["run_task", "park", "park_internal", "park_yield", "park_timeout", "tick"];
+    let is_entry = || {
+        frame.kind == FrameKind::Runtime
+            && path_of(frame).starts_with("tokio::")
+            && (last_part(frame).starts_with("block_on") || last_part(frame) == "enter_runtime")
+    };
+    is_entry() || is_in(frame, &LOOPS, &PARTS_OF_LOOPS)
+}
+
+fn is_of_program(frame: &Frame) -> bool {
+    matches!(frame.kind, FrameKind::Application | FrameKind::Dependency)
 }
 
 /// Returns whether the runtime's functions, which begin with a `block_on`, wait

@@ -12,7 +12,8 @@ use crate::threads::memory_map::MemoryMap;
 
 /// How the registers of a thread that computes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Registers {
+#[non_exhaustive]
+pub enum Registers {
     /// Not at all. The line of such a thread is not known.
     Passive,
     /// By one sample of the kernel's profiler. The thread is not stopped, and
@@ -43,3 +44,6 @@ pub(crate) fn copy_running(
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

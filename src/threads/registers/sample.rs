@@ -16,7 +16,7 @@ use crate::capture::{CopiedStack, machine};
 /// The thread is sampled after this time on a CPU.
 const PERIOD_NANOS: u64 = 100_000;
 /// A thread that waits for a CPU is not sampled before it gets one.
-const TIMEOUT_MILLIS: i32 = 50;
+const TIMEOUT_MILLIS: i32 = 200;
 /// How much of the stack is copied: a record has less than 64 KiB.
 const STACK_BYTES: usize = 60 * 1024;
 /// The size of the buffer for records. It takes at least one sample.
