@@ -18,14 +18,15 @@ const MAX_LINE_CHARS: usize = 160;
 /// it is long.
 #[cfg(any(feature = "telemetry", test))]
 pub(crate) fn read(path: &str, line: u32) -> Option<String> {
-    Some(shown(&read_whole(path, line)?))
+    Some(excerpt(&read_whole(path, line)?.replace('\t', "    ")))
 }
 
-/// Returns a line as [`read`] does.
+/// Returns the text of a whole line, cut if it is long. A character has the
+/// same column in both.
 #[cfg(any(feature = "telemetry", test))]
-pub(crate) fn shown(line: &str) -> String {
-    let line = printable(line).replace('\t', "    ");
-    line.trim_end().chars().take(MAX_LINE_CHARS).collect()
+pub(crate) fn excerpt(line: &str) -> String {
+    // The end of the line is not printable either.
+    printable(line.trim_end()).chars().take(MAX_LINE_CHARS).collect()
 }
 
 /// Converts a column in bytes of a whole line to a column in characters, both
@@ -117,6 +118,14 @@ mod tests {
         for path in ["", "/", "/dev/zero", "no/such/file.rs", "a\0b", "/proc/self/mem"] {
             assert_eq!(read(path, 1), None, "{path:?}");
         }
-        assert!(read("src/finding.rs", 1).is_some_and(|line| line.starts_with("//!")));
+    }
+
+    #[test]
+    fn a_line_is_shown_without_its_end() {
+        let first = "//! Findings and stalls as plain data: [`Finding`] and the documents around it.";
+        assert_eq!(read("src/finding.rs", 1).as_deref(), Some(first));
+        for end in ["", "\n", "\r\n", "  \t\r\n"] {
+            assert_eq!(excerpt(&format!("\tone\ttwo{end}")), "\tone\ttwo", "{end:?}");
+        }
     }
 }

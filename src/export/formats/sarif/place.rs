@@ -90,7 +90,7 @@ impl PhysicalLocation {
     /// first of the file, and the message of the result says so.
     pub(super) fn with_source(place: &Place) -> Self {
         let source = place.line.and_then(|line| source_line::read_whole(&place.file, line));
-        let snippet = source.as_deref().map(source_line::shown);
+        let snippet = source.as_deref().map(source_line::excerpt);
         let mut location = Self::new(&place.file, place.line.unwrap_or(1));
         location.region.start_column = place.column_in_chars(source.as_deref());
         let line = Region { snippet: snippet.map(|text| Snippet { text }), ..location.region };
