@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::export::formats::sarif::fingerprints::Fingerprints;
 use crate::export::formats::{profile, sarif};
 use crate::export::http::document::DocumentWriter;
 use crate::export::http::negotiation::AcceptedEncodings;
@@ -70,7 +71,9 @@ pub(crate) async fn all_as_sarif(
     let filter = query::findings(parameters)?;
     let request = DocumentRequest::new(format!("/findings.sarif {filter:?}"), JSON, encodings);
     let write = move |source: &dyn Source, document: &mut DocumentWriter| {
-        document.json(&sarif::document(&filter.apply(source.findings())))
+        let all = source.findings();
+        let fingerprints = Fingerprints::new(&all.findings);
+        document.json(&sarif::document(&filter.apply(all), &fingerprints))
     };
     Ok(state.document(request, write).await)
 }

@@ -154,8 +154,9 @@ fn message(finding: &Finding, place: Option<String>) -> String {
     let parts = [Some(text::title(finding)), place, lines_missing, evidence, Some(advice(finding))];
     let sentences: Vec<_> = parts.into_iter().flatten().filter(|text| !text.trim().is_empty()).collect();
     let text = sentences.iter().map(|text| sentence(text)).collect::<Vec<_>>().join(" ");
-    // Readers would take a name of this form for a link.
-    text.replace("](", "] (")
+    // Readers would take names of these forms for a link and a placeholder. The
+    // standard doubles braces, but not every reader undoes that.
+    text.replace("](", "] (").replace('{', "(").replace('}', ")")
 }
 
 /// Returns the advice. Each of its parts is short; all of them together may
