@@ -179,7 +179,12 @@ fn a_poll_in_progress_makes_its_worker_and_its_kind_busy() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
     let (release, is_released) = std::sync::mpsc::channel::<()>();
-    let task = runtime.spawn(async move { drop(is_released.recv()) }.named("blocks"));
+    let task = runtime.spawn(
+        async move {
+            let _ = is_released.recv();
+        }
+        .named("blocks"),
+    );
     browser.open(&format!("http://{address}/"));
     let shares = "['#tile-busy .value', '#kinds td:nth-of-type(3)'].map((selector) => \
                   parseFloat(document.querySelector(selector)?.textContent ?? '') || 0)";

@@ -322,7 +322,12 @@ fn the_source_line_is_shown_if_it_can_be_read() {
     let place =
         Place { file: "src/finding.rs".to_owned(), line: Some(1), column: Some(5), relation: Relation::Site };
     let location = serde_json::to_value(place::PhysicalLocation::with_source(&place)).unwrap();
-    assert_eq!(location["region"], json!({ "startLine": 1, "startColumn": 5 }));
+    assert_eq!(
+        (&location["region"]["startLine"], &location["region"]["startColumn"]),
+        (&json!(1), &json!(5))
+    );
+    assert!(text(&location["region"]["snippet"]["text"]).starts_with("Findings"), "{location}");
+    assert_eq!(location["contextRegion"]["startLine"], 1);
     assert!(text(&location["contextRegion"]["snippet"]["text"]).starts_with("//! Findings"), "{location}");
 }
 
@@ -340,7 +345,9 @@ fn a_column_leads_to_the_same_character_of_the_line_that_is_shown() {
         let file = path.to_str().unwrap().to_owned();
         let place = Place { file, line: Some(2), column: Some(column), relation };
         let location = serde_json::to_value(place::PhysicalLocation::with_source(&place)).unwrap();
-        assert_eq!(location["region"], json!({ "startLine": 2, "startColumn": characters }), "{relation:?}");
+        let snippet = json!({ "text": "std::thread::sleep(x);" });
+        let region = json!({ "startLine": 2, "startColumn": characters, "snippet": snippet });
+        assert_eq!(location["region"], region, "{relation:?}");
         assert_eq!(location["contextRegion"]["snippet"]["text"], line, "{relation:?}");
     }
     std::fs::remove_file(&path).unwrap();
