@@ -27,10 +27,7 @@ const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 /// serialised, one result after another, and reads source lines from disk.
 /// `fingerprints` are those of all findings of the process, of which the
 /// document may have a part.
-pub(crate) fn document<'d>(
-    document: &'d FindingsDocument,
-    fingerprints: &'d Fingerprints,
-) -> impl Serialize + use<'d> {
+pub(crate) fn document<'d>(document: &'d FindingsDocument, fingerprints: &'d Fingerprints) -> impl Serialize {
     let (located, unlocated) = split_by_place(&document.findings, fingerprints);
     Log { run: Run { document, located, unlocated } }
 }
