@@ -17,6 +17,7 @@ use crate::export::http::state::HandlerState;
 use crate::export::source::Source;
 use crate::finding::Finding;
 use crate::report;
+use crate::report::source_line;
 
 /// The schema name of [`SingleFindingDocument`].
 const SINGLE_FINDING_SCHEMA: &str = "loopscope.finding/1";
@@ -36,7 +37,7 @@ const NO_SUCH_FINDING: Failure = Failure {
 struct SingleFindingDocument {
     schema: &'static str,
     finding: Finding,
-    /// `None` if the source file cannot be read.
+    /// `None` if the source file cannot be read, or has changed.
     source: Option<String>,
 }
 
@@ -96,8 +97,7 @@ pub(crate) async fn one(
         if text_id.is_some() {
             return document.bytes(report::diagnostic(&finding, color).as_bytes());
         }
-        let line = finding.site.as_ref().and_then(|site| site.file.as_deref().zip(site.line));
-        let source = line.and_then(|(file, line)| report::source_line::read(file, line));
+        let source = finding.site.as_ref().and_then(source_line::of_site);
         document.json(&SingleFindingDocument { schema: SINGLE_FINDING_SCHEMA, finding, source })
     };
     Ok(state.document(request, write).await)

@@ -75,6 +75,14 @@ impl Place {
 }
 
 impl Place {
+    /// Returns the whole line, if it is readable and has code at the column.
+    /// Else the file has changed since it was compiled.
+    fn source(&self) -> Option<String> {
+        let source = source_line::read_whole(&self.file, self.line?)?;
+        let column = self.column.filter(|_| self.relation == Relation::Site);
+        column.is_none_or(|column| source_line::code_at(&source, column).is_some()).then_some(source)
+    }
+
     /// `source` is the whole line, if it is readable.
     fn column_in_chars(&self, source: Option<&str>) -> Option<u32> {
         match self.relation {
@@ -89,7 +97,7 @@ impl PhysicalLocation {
     /// readable. Code scanning requires a line: if none is known, it is the
     /// first of the file, and the message of the result says so.
     pub(super) fn with_source(place: &Place) -> Self {
-        let source = place.line.and_then(|line| source_line::read_whole(&place.file, line));
+        let source = place.source();
         let mut location = Self::new(&place.file, place.line.unwrap_or(1));
         location.region.start_column = place.column_in_chars(source.as_deref());
         let Some(line) = source.as_deref().map(source_line::excerpt) else { return location };

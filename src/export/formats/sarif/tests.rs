@@ -350,6 +350,11 @@ fn a_column_leads_to_the_same_character_of_the_line_that_is_shown() {
         assert_eq!(location["region"], region, "{relation:?}");
         assert_eq!(location["contextRegion"]["snippet"]["text"], line, "{relation:?}");
     }
+    // The file has changed since it was compiled.
+    let file = path.to_str().unwrap().to_owned();
+    let changed = Place { file, line: Some(2), column: Some(1), relation: Relation::Site };
+    let location = serde_json::to_value(place::PhysicalLocation::with_source(&changed)).unwrap();
+    assert_eq!(location["region"], json!({ "startLine": 2 }));
     std::fs::remove_file(&path).unwrap();
     assert_eq!(log(Vec::new())["runs"][0]["columnKind"], "unicodeCodePoints");
     // Without the file, bytes cannot be converted.
