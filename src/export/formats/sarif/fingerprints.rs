@@ -9,9 +9,9 @@ use crate::stable_hash::fnv1a;
 /// The fingerprints of all findings of a process, by their ids.
 ///
 /// A fingerprint has no line number, so that it remains the same when code
-/// above the line changes. Findings of one cause in one function are numbered
-/// in the order of their lines. Therefore the findings that a document leaves
-/// out count too.
+/// above the line changes. Findings of one call in one function are numbered in
+/// the order of their lines. Therefore the findings that a document leaves out
+/// count too.
 #[derive(Debug)]
 pub(crate) struct Fingerprints(HashMap<String, String>);
 
@@ -37,10 +37,12 @@ impl Fingerprints {
     }
 }
 
+/// The call of a computation is that of the latest samples.
 fn key(finding: &Finding) -> u64 {
     let called = finding.primitive.as_deref().unwrap_or("?");
     let function = finding.site.as_ref().map_or(called, |site| site.function.as_str());
-    fnv1a(format!("{}|{function}", finding.cause).as_bytes())
+    let call = if finding.cause.is_computation() { "" } else { called };
+    fnv1a(format!("{}|{function}|{call}", finding.cause).as_bytes())
 }
 
 #[cfg(test)]
@@ -70,14 +72,23 @@ mod tests {
         let other_cause = Finding { cause: Cause::File, ..at(31) };
         assert_ne!(of(&[other_cause])[0], before[0]);
         // It must not change between versions of loopscope either.
-        assert_eq!(before[0], "d94808c56519d44a:1");
+        assert_eq!(before[0], "6ec8e5fea0bdadee:1");
+    }
+
+    /// Not every run finds both.
+    #[test]
+    fn another_call_of_the_function_changes_no_fingerprint() {
+        let open = Finding { primitive: Some("std::fs::File::open".to_owned()), ..at(20) };
+        assert_eq!(of(&[open.clone(), at(31)])[1], of(&[at(31)])[0]);
+        let computes = |finding| Finding { cause: Cause::Cpu, ..finding };
+        assert_eq!(of(&[computes(open)]), of(&[computes(at(31))]), "each sample may show another call");
     }
 
     #[test]
     fn a_finding_that_is_left_out_changes_no_other_fingerprint() {
         let all = [at(31), at(40)];
         let fingerprints = Fingerprints::new(&all);
-        assert_eq!(fingerprints.of(&all[1]), "d94808c56519d44a:2");
+        assert_eq!(fingerprints.of(&all[1]), "6ec8e5fea0bdadee:2");
         assert_eq!(fingerprints.of(&at(50)), "", "it is not of this process");
     }
 }
