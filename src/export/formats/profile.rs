@@ -66,10 +66,12 @@ fn task_times(finding: &Finding) -> Vec<TaskTime<'_>> {
     shares.map(|share| TaskTime { kind: &share.kind, count: share.count, total: share.total }).collect()
 }
 
-/// Removes the frames outside the application's outermost frame: they are the
-/// start of the thread and the runtime, and the same for every task.
+/// Removes the frames outside the application's outermost frame or, if it has
+/// none, outside a dependency's: they are the start of the thread and the
+/// runtime, and the same for every task.
 pub(crate) fn frames_of_task(stack: &[Frame]) -> &[Frame] {
-    let outermost = stack.iter().rposition(|frame| frame.kind == FrameKind::Application);
+    let outermost = |kind| stack.iter().rposition(|frame| frame.kind == kind);
+    let outermost = outermost(FrameKind::Application).or_else(|| outermost(FrameKind::Dependency));
     outermost.map_or(stack, |index| &stack[..=index])
 }
 
@@ -259,6 +261,18 @@ mod tests {
         assert!(stack.starts_with(&finding.task.kind) && stack.ends_with(";[sleep]"), "{stack}");
         assert!(stack.contains(";chat::flood::throttle (src/flood.rs:31);"), "{stack}");
         assert!(!stack.contains("tokio::runtime"), "frames of the runtime must be removed: {stack}");
+    }
+
+    /// Code of a dependency may block before the application's begins.
+    #[test]
+    fn the_runtime_is_left_out_without_a_frame_of_the_application() {
+        let mut finding = sample::sleep();
+        for frame in finding.stack.iter_mut().filter(|frame| frame.kind == FrameKind::Application) {
+            frame.kind = FrameKind::Dependency;
+        }
+        assert_eq!(frames_of_task(&finding.stack).len(), finding.stack.len() - 1);
+        finding.stack.retain(|frame| frame.kind != FrameKind::Dependency);
+        assert_eq!(frames_of_task(&finding.stack).len(), finding.stack.len(), "nothing else is known");
     }
 
     #[test]
