@@ -7,6 +7,7 @@ mod common;
 mod findings;
 mod range;
 mod reach;
+mod recorded;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
