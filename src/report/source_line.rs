@@ -24,8 +24,9 @@ pub(crate) fn read(path: &str, line: u32) -> Option<String> {
 /// Returns a line as [`read`] does.
 #[cfg(any(feature = "telemetry", test))]
 pub(crate) fn shown(line: &str) -> String {
-    let line = printable(line).replace('\t', "    ");
-    line.trim_end().chars().take(MAX_LINE_CHARS).collect()
+    // The line end is not printable, and is not shown.
+    let line = printable(line.trim_end()).replace('\t', "    ");
+    line.chars().take(MAX_LINE_CHARS).collect()
 }
 
 /// Converts a column in bytes of a whole line to a column in characters, both
@@ -117,6 +118,7 @@ mod tests {
         for path in ["", "/", "/dev/zero", "no/such/file.rs", "a\0b", "/proc/self/mem"] {
             assert_eq!(read(path, 1), None, "{path:?}");
         }
+        assert_eq!(shown("\tlet a = 1;  \r\n"), "    let a = 1;");
         assert!(read("src/finding.rs", 1).is_some_and(|line| line.starts_with("//!")));
     }
 }

@@ -36,6 +36,7 @@ fn polls_before_the_page_was_opened_are_shown_as_far_as_they_are_recorded() {
     for _ in 0..20 {
         let short = async { common::spin(Duration::from_millis(3)) };
         runtime.block_on(runtime.spawn(short.named("short"))).unwrap();
+        thread::sleep(Duration::from_millis(10));
     }
     browser.open(&format!("http://{address}/"));
     eventually("the recorded polls", || {
@@ -63,7 +64,9 @@ fn polls_before_the_page_was_opened_are_shown_as_far_as_they_are_recorded() {
         browser.value("[colorAt((longest.from + longest.to) / 2), colors]")
     );
     assert_eq!(
-        browser.value("colorAt(longest.from - (longest.to - longest.from) / 2) === colors.poll"),
+        browser.value(
+            "colorAt(longest.from - Math.min(0.005, (longest.to - longest.from) / 2)) === colors.poll"
+        ),
         false
     );
     browser.drag("#plot", (0.5, 0.7), (0.5, 0.7));
@@ -97,7 +100,7 @@ fn a_wall_clock_that_is_set_keeps_the_history() {
         .unwrap();
     common::flushed(&scope);
     browser.open(&format!("http://{address}/"));
-    eventually("the stall", || browser.value("recent.stalls.length === 1").as_bool()?.then_some(()));
+    eventually("the finding", || (!browser.text(".card .site").is_empty()).then_some(()));
     let distances = browser.value(
         "fetch('live').then((response) => response.json()).then((live) => {
             setPaused(true);

@@ -130,10 +130,10 @@ function renderTiles(live) {
   tile("starved", duration(starved), "not caused by the code", starved > 1 ? "warn" : "");
 
   const cpu = seconds > 0 ? added((sample) => sample.watchdog_cpu_seconds) / seconds : null;
-  const dropped = live.dropped > 0 ? `; ${counted(live.dropped, "observation", "observations")} dropped so far` : "";
-  tile("observer", cpu === null ? "–" : percent(cpu), `of one CPU${dropped}`, "");
+  tile("observer", cpu === null ? "–" : percent(cpu), "of one CPU", "");
   const isOfOtherTime = first ? live.now - first.now < WINDOW_SECONDS - 1.5 : length >= WINDOW_SECONDS - 1;
-  setText(byId("tiles-window"), `${isOfOtherTime ? "Schedule delay, busy, waiting, watchdog" : "All figures"}: ${windowText(live)}.`);
+  const dropped = live.dropped > 0 ? ` ${counted(live.dropped, "observation", "observations")} dropped since the start.` : "";
+  setText(byId("tiles-window"), `${isOfOtherTime ? "Schedule delay, busy, waiting, watchdog" : "All figures"}: ${windowText(live)}.${dropped}`);
 }
 
 /** Announces a text to screen readers. */
