@@ -12,8 +12,10 @@ const MAX_POLLS_COLUMNS = 600;
 /** Of all workers together. */
 const MAX_POLLS_CELLS = 24000;
 const MIN_POLLS_COLUMNS = 60;
-/** Times in addresses have microseconds. */
-const TIME_TOLERANCE_SECONDS = 1e-5;
+/** More than the range is requested, because the clocks of the page and the server drift apart between two responses. */
+const MIN_MARGIN_SECONDS = 2e-3;
+const MARGIN_SHARE = 0.01;
+const TIME_TOLERANCE_SECONDS = 1e-6;
 /** `workers` maps labels to what is known of them: `since`, `shares` and `polls`. Times are seconds, as in `recent`. */
 const recorded = { from: 0, to: -1, isListed: false, workers: new Map(), minSeconds: null, requestId: 0, timer: 0, isFailed: false };
 
@@ -43,8 +45,9 @@ async function loadPolls() {
   const range = visibleRange();
   const workers = Math.max(1, page.live.workers.length);
   const columns = Math.max(MIN_POLLS_COLUMNS, Math.min(MAX_POLLS_COLUMNS, Math.floor(chart.width), Math.floor(MAX_POLLS_CELLS / workers)));
-  const parameters = new URLSearchParams({ from: toWallClock(range.from).toFixed(6), columns });
-  if (view.mode === "fixed") parameters.set("to", toWallClock(range.to).toFixed(6));
+  const margin = MIN_MARGIN_SECONDS + (range.to - range.from) * MARGIN_SHARE;
+  const parameters = new URLSearchParams({ from: toWallClock(range.from - margin).toFixed(6), columns });
+  if (view.mode === "fixed") parameters.set("to", toWallClock(range.to + margin).toFixed(6));
   let loaded = null;
   try {
     const response = await fetch(`polls?${parameters}`, { signal: AbortSignal.timeout(POLLS_TIMEOUT_MS) });
