@@ -348,8 +348,8 @@ pub(crate) struct FlightPoll {
     pub(crate) end_nanos: Option<u64>,
 }
 
-/// The polls that the flight recorder keeps of each worker, from some time up to
-/// now.
+/// The polls that the flight recorder keeps of each worker, from some time up
+/// to now.
 ///
 /// All times are nanoseconds since the start of the scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
