@@ -96,7 +96,7 @@ fn a_wall_clock_that_is_set_keeps_the_history() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 1);
     runtime
-        .block_on(runtime.spawn(async { thread::sleep(Duration::from_millis(100)) }.named("blocks")))
+        .block_on(runtime.spawn(async { thread::sleep(Duration::from_millis(500)) }.named("blocks")))
         .unwrap();
     common::flushed(&scope);
     browser.open(&format!("http://{address}/"));
@@ -123,8 +123,8 @@ fn the_first_figures_are_of_the_age_of_the_scope() {
     let _guard = exclusive();
     let Some(mut browser) = browser() else { return };
     // The browser is running already, so that the scope is young.
-    let (scope, address) = serve("127.0.0.1:0");
     let start = Instant::now();
+    let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 1);
     let stall = Duration::from_millis(600);
     runtime.block_on(runtime.spawn(async move { thread::sleep(stall) }.named("blocks"))).unwrap();
