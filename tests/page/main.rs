@@ -7,6 +7,7 @@ mod common;
 mod findings;
 mod range;
 mod reach;
+mod recorded;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
@@ -341,6 +342,7 @@ fn write_screenshots() {
                  setRange(stall.from - 0.4, stall.from + 0.6); selectStall(stall); })()",
             );
             eventually("the stack", || (!browser.text("#stall-stack").is_empty()).then_some(()));
+            eventually("the polls", || browser.value("isLoaded(visibleRange())").as_bool()?.then_some(()));
         } else {
             // The picture shows a stall in progress.
             eventually("a stall in progress", || {

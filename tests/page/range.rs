@@ -1,7 +1,7 @@
 //! The time range: zoom, the address, the stalls in it, many workers.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loopscope::Named;
 use serde_json::Value;
@@ -34,6 +34,7 @@ fn keys_and_mouse_choose_the_range_and_the_address_keeps_it() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
     runtime.block_on(runtime.spawn(async { thread::sleep(STALL) }.named("blocks"))).unwrap();
+    crate::common::flushed(&scope);
     browser.open(&format!("http://{address}/"));
     eventually("the stall", || (browser.text("#longest tr td:nth-child(4)") == "blocks").then_some(()));
     assert!((span(&mut browser) - 60.0).abs() < 0.01);

@@ -106,6 +106,8 @@ fn without_separators(text: &str) -> String {
 /// Returns `None` if that fails.
 pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
     let mut options = flamegraph::Options::default();
+    // The default colours are random.
+    options.deterministic = true;
     options.title = "Blocked time by stack".to_owned();
     options.count_name = "µs".to_owned();
     options.name_type = "Call:".to_owned();
@@ -314,6 +316,19 @@ mod tests {
         let flame_graph = String::from_utf8(svg(&document()).unwrap()).unwrap();
         assert!(flame_graph.contains(">src/flood.rs:31 chat::flood::throttle ("), "{flame_graph}");
         assert!(flame_graph.contains("truncate_text_right = false"), "{flame_graph}");
+    }
+
+    #[test]
+    fn a_flame_graph_has_the_same_colours_each_time() {
+        let mut other = sample::sleep();
+        other.task.kind = "other".to_owned();
+        let document = sample::document(vec![sample::sleep(), other]);
+        let first = svg(&document).unwrap();
+        assert_eq!(svg(&document).unwrap(), first);
+        let first = String::from_utf8(first).unwrap();
+        let colours = first.split("fill=\"rgb(").skip(1).map(|rest| rest.split('"').next());
+        let distinct: std::collections::HashSet<_> = colours.collect();
+        assert!(distinct.len() > 3, "frames of different names differ: {distinct:?}");
     }
 
     #[test]
