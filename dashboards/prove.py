@@ -279,8 +279,8 @@ def main():
     arguments = arguments.parse_args()
     build = ["cargo", "build", "--quiet", "--release"]
     subprocess.run([*build, "--bin", "loadgen", "--bin", "chat-server"], cwd=ROOT, check=True)
-    # `cargo test` has built this one, with the features that the workspace needs.
-    subprocess.run(["cargo", "build", "--quiet", "--example", "event_loops"], cwd=ROOT, check=True)
+    # CI's tests have built this one, with all features.
+    subprocess.run(["cargo", "build", "--quiet", "--all-features", "--example", "event_loops"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
         world = World(folder)
         try:
