@@ -43,5 +43,5 @@ promtool check rules "$work/panels.yml"
 if python3 -c 'import grafana_foundation_sdk' 2>/dev/null; then
     python3 schema.py
 else
-    echo "SKIPPED: the dashboards were not checked against Grafana's schema (pip install grafana-foundation-sdk)" >&2
+    echo "NOT CHECKED: the dashboards by Grafana's schema (pip install grafana-foundation-sdk)" >&2
 fi

@@ -54,8 +54,22 @@ def expression_faults(expr, metrics, table):
             yield f"{name} is a gauge: use it without a range"
 
 
+def display_faults(panel):
+    """Returns the options with which Grafana draws a panel that misleads."""
+    custom = panel["fieldConfig"]["defaults"].get("custom", {})
+    if panel["type"] == "timeseries" and not custom.get("axisSoftMax"):
+        yield "no axisSoftMax: if all values are 0, the axis ends at 100"
+    for override in panel["fieldConfig"]["overrides"]:
+        ids = {one["id"]: one["value"] for one in override["properties"]}
+        if custom.get("thresholdsStyle", {}).get("mode", "off") != "off" and "unit" in ids and "custom.thresholdsStyle" not in ids:
+            yield f"{override['matcher']['options']} has another unit but the same dashed thresholds"
+        if ids.get("custom.cellOptions", {}).get("type") == "gauge" and not ids.get("fieldMinMax"):
+            yield f"the bars of {override['matcher']['options']} are relative to the highest value of all columns: fieldMinMax"
+
+
 def panel_faults(panel, metrics):
     """Returns the faults of one panel."""
+    yield from display_faults(panel)
     for key in ("title", "description"):
         if not panel.get(key):
             yield f"no {key}"

@@ -7,7 +7,10 @@ scrapes all of them. It fails if an expression has an error or no value, if its
 legend uses a label that its series do not have, if a stall does not make the
 alert fire and clear, or if an exemplar does not lead to a finding.
 
-    python3 dashboards/prove.py [--plots FOLDER]
+    python3 dashboards/prove.py [--pictures FOLDER]
+
+With --pictures, it checks nothing: it runs a longer load and draws a picture of
+each dashboard (dashboards/draw).
 
 Needs cargo, and prometheus and promtool (apt-get install prometheus).
 """
@@ -27,14 +30,16 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-import plots
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 VARIABLES = {"$__rate_interval": "10s", "$__range": "60s", "$__interval": "5s", "$job": ".+", "$instance": ".+",
              "$runtime": ".+"}
 MISTAKES = ["sleep=60ms@2%", "filter@2%", "history@5%", "lock@10%", "password@100%"]
 LOAD_SECONDS = 40
+LOAD = ["--rate", "80", "--duration", f"{LOAD_SECONDS}s"]
+# The load that the pictures show: commands per second, minutes.
+PICTURE_STAGES = "40:2m,80:2m,120:2m,60:2m"
+PICTURE_SECONDS = 8 * 60
 
 
 class World:
@@ -103,7 +108,8 @@ def rules_without_minutes(folder):
     return path
 
 
-def start(world):
+def start(world, rules, load):
+    """Starts all processes, and returns the one of the load."""
     built = ROOT / "target" / "release"
     inject = [word for mistake in MISTAKES for word in ("--inject", mistake)]
     server = [built / "chat-server", "--workers", "2"]
@@ -117,7 +123,7 @@ def start(world):
                {"targets": [world.address("loops")], "labels": {"job": "loops"}},
                {"targets": [world.address("load")], "labels": {"job": "load"}}]
     config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-              "rule_files": [str(rules_without_minutes(world.folder))],
+              "rule_files": [str(rules)],
               "scrape_configs": [{"job_name": "all", "static_configs": targets}]}
     (world.folder / "prometheus.yml").write_text(json.dumps(config))
     world.start("prometheus", "prometheus", f"--config.file={world.folder / 'prometheus.yml'}",
@@ -126,7 +132,7 @@ def start(world):
     for name in ["loaded", "idle", "loops"]:
         eventually(name, lambda: urllib.request.urlopen(f"http://{world.address(name)}/healthz", timeout=5).status == 200)
     return world.start("loadgen", built / "loadgen", "run", "--target", world.address("irc"), "--connections", "100",
-                       "--rooms", "10", "--rate", "80", "--duration", f"{LOAD_SECONDS}s", "--ramp", "3s", "--pass", "p",
+                       "--rooms", "10", *load, "--ramp", "3s", "--pass", "p",
                        "--churn", "2", "--mix", "privmsg:80,join:10,names:10", "-q", "--metrics", world.address("load"))
 
 
@@ -137,18 +143,20 @@ def filled_in(expr):
 
 
 def expressions():
-    """Yields, for each expression: where it is, its text, the labels of its legend, and its panel (None for an annotation)."""
+    """Yields, for each expression: where it is, its text, the labels of its legend, and whether it is one of several of a table."""
     for path in sorted((HERE / "grafana").glob("*.json")):
         dashboard = json.loads(path.read_text())
         for annotation in dashboard["annotations"]["list"]:
             # `check_alert` makes an alert fire.
             if not annotation.get("builtIn") and annotation["name"] != "Alerts":
                 labels = re.findall(r"{{(\w+)}}", annotation["titleFormat"] + annotation["textFormat"])
-                yield f"{path.name}: {annotation['name']}", filled_in(annotation["expr"]), labels, None
+                yield f"{path.name}: {annotation['name']}", filled_in(annotation["expr"]), labels, False
         for panel in dashboard["panels"]:
-            for target in panel.get("targets", []):
+            targets = panel.get("targets", [])
+            is_merged = panel["type"] == "table" and len(targets) > 1
+            for target in targets:
                 labels = re.findall(r"{{(\w+)}}", target["legendFormat"])
-                yield f"{path.name}: {panel['title']} ({target['refId']})", filled_in(target["expr"]), labels, (dashboard, panel, target)
+                yield f"{path.name}: {panel['title']} ({target['refId']})", filled_in(target["expr"]), labels, is_merged
 
 
 def is_finite(series):
@@ -157,9 +165,9 @@ def is_finite(series):
 
 
 def check_panels(world, end):
-    """Runs every expression over the time of the load. Returns their number, the faults and the results to plot."""
-    faults, drawn, count = [], {}, 0
-    for place, expr, labels, origin in expressions():
+    """Runs every expression over the time of the load. Returns their number and the faults."""
+    faults, count = [], 0
+    for place, expr, labels, is_merged in expressions():
         count += 1
         try:
             result = world.ask("query_range", query=expr, start=end - 30, end=end, step=1)["result"]
@@ -171,10 +179,10 @@ def check_panels(world, end):
         for label in labels:
             if any(label not in series["metric"] for series in result):
                 faults.append(f"{place}: a series has no label {label}: {expr}")
-        if origin:
-            dashboard, panel, target = origin
-            drawn.setdefault(dashboard["title"], []).append((panel, target, result))
-    return count, faults, drawn
+        # Grafana merges rows whose labels are equal. The name of a metric is a label.
+        if is_merged and any("__name__" in series["metric"] for series in result):
+            faults.append(f"{place}: a series has a metric's name, so the table does not merge its rows: {expr}")
+    return count, faults
 
 
 def check_rules(world):
@@ -257,22 +265,35 @@ def check_lost(world):
     print("the alert for lost targets fires")
 
 
+def draw(world, folder):
+    """Draws the dashboards over the time of the load."""
+    # Without the time in which connections close.
+    end = int(time.time()) - 8
+    subprocess.run(["node", HERE / "draw" / "draw.mjs", f"http://{world.address('prometheus')}", folder,
+                    "--from", str(end - PICTURE_SECONDS + 10), "--to", str(end), "--scrape", "5"], check=True)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--plots", metavar="FOLDER", help="plots the results of each panel")
+    arguments.add_argument("--pictures", metavar="FOLDER", help="draws the dashboards instead of checking them")
     arguments = arguments.parse_args()
     build = ["cargo", "build", "--quiet", "--release"]
     subprocess.run([*build, "--bin", "loadgen", "--bin", "chat-server"], cwd=ROOT, check=True)
-    # `cargo test` has built this one, with the features that the workspace needs.
-    subprocess.run(["cargo", "build", "--quiet", "--example", "event_loops"], cwd=ROOT, check=True)
+    # CI's tests have built this one, with all features.
+    subprocess.run(["cargo", "build", "--quiet", "--all-features", "--example", "event_loops"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
         world = World(folder)
         try:
-            load = start(world)
+            if arguments.pictures:
+                load = start(world, HERE / "prometheus" / "rules.yml", ["--stages", PICTURE_STAGES])
+                load.wait(PICTURE_SECONDS + 60)
+                draw(world, Path(arguments.pictures).resolve())
+                return 0
+            load = start(world, rules_without_minutes(world.folder), LOAD)
             load.wait(LOAD_SECONDS + 60)
             # The end of the load, without the time in which connections close.
             end = time.time() - 8
-            count, faults, drawn = check_panels(world, end)
+            count, faults = check_panels(world, end)
             rules, more = check_rules(world)
             faults += more
             print(f"{count} expressions of panels and {rules} rules, {len(faults)} faults")
@@ -281,8 +302,6 @@ def main():
             check_scrapes(world)
             check_alert(world)
             check_lost(world)
-            if arguments.plots:
-                plots.draw(drawn, Path(arguments.plots))
         finally:
             world.end()
     return 1 if faults else 0

@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 
 # Fields of Grafana's Prometheus data source, which the common schema does not have.
-DATA_SOURCE_FIELDS = ("builtIn", "tagKeys", "textFormat", "titleFormat")
+DATA_SOURCE_FIELDS = ("builtIn", "step", "tagKeys", "textFormat", "titleFormat")
 
 
 def missing(ours, theirs, path=""):

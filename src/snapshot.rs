@@ -348,6 +348,41 @@ pub(crate) struct FlightPoll {
     pub(crate) end_nanos: Option<u64>,
 }
 
+/// The polls that the flight recorder keeps of each worker, from some time up
+/// to now.
+///
+/// All times are nanoseconds since the start of the scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+pub(crate) struct RecordedPolls {
+    /// The start of the scope by the wall clock, computed from the present.
+    pub(crate) scope_start: SystemTime,
+    /// When it was read. No poll begins or ends later.
+    pub(crate) now_nanos: u64,
+    /// The shortest poll that is kept.
+    pub(crate) min_kept: Duration,
+    /// The names of the task kinds.
+    pub(crate) kinds: Vec<String>,
+    /// One entry for each thread. Several may have the same label.
+    pub(crate) workers: Vec<WorkerPolls>,
+}
+
+/// The recorded polls of one thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+pub(crate) struct WorkerPolls {
+    /// The name of the worker, as in [`Stall::worker`](crate::Stall::worker).
+    pub(crate) label: String,
+    /// When loopscope first saw the thread as this worker.
+    pub(crate) registered_nanos: u64,
+    /// The time before which polls are missing, because newer ones have
+    /// overwritten them.
+    pub(crate) overwritten_until_nanos: Option<u64>,
+    /// The polls, in the order of their ends. A poll may be inside of another
+    /// one.
+    pub(crate) polls: Vec<FlightPoll>,
+}
+
 /// A stall, or a part of one: see [`Stall`](crate::Stall).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]

@@ -148,6 +148,8 @@ fn reports_are_on_stderr_where_no_subscriber_takes_them() {
         ("subscriber_of_errors", "auto", 1),
         ("subscriber_of_warnings", "auto", 0),
         ("subscriber_of_warnings", "always", 1),
+        #[cfg(feature = "console")]
+        ("console_alone", "auto", 1),
     ] {
         let text = run_with_terminal(scenario, terminal);
         assert_eq!(text.matches(REPORT).count(), expected, "{scenario} {terminal}: {text}");
@@ -166,6 +168,16 @@ fn one_stall() {
 #[test]
 #[ignore = "a scenario that another test runs in a child process"]
 fn no_subscriber() {
+    one_stall();
+}
+
+/// tokio-console's layer gets all of Tokio's events, and shows no finding.
+#[test]
+#[cfg(feature = "console")]
+#[ignore = "a scenario that another test runs in a child process"]
+fn console_alone() {
+    let layer = loopscope::console::layer("127.0.0.1:0".parse().unwrap());
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).unwrap();
     one_stall();
 }
 

@@ -503,4 +503,6 @@ fn a_spawn_location_with_several_names_counts_for_each() {
     assert_eq!([counts("first"), counts("second"), counts("third")], [(11, 11, 0), (22, 22, 0), (1, 1, 0)]);
     let spawned = scope.snapshot().kinds.iter().map(|kind| kind.spawned).sum::<u64>();
     assert_eq!(spawned, 34, "no task counts twice");
+    let delays = scope.snapshot().kinds.iter().map(|kind| kind.schedule_delay.count).sum::<u64>();
+    assert!(delays >= 34, "the delays count at the location, where Tokio measures them: {delays}");
 }

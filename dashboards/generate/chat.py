@@ -7,8 +7,8 @@ def board():
     b = Board("chat", "chat and load", "The chat server under load: traffic, latency and stalls on one axis, and rejected clients.", runtime=False)
     b.row("Load")
     b.stat("Connections", "Clients connected now.", "none", f"sum(chat_connections{{{M}}})", steps("green"), 6)
-    b.stat("Messages in", "Lines received per second, all commands.", "ops", f"sum({rate('chat_messages_in_total')})", steps("green"), 6, 1)
-    b.stat("Messages out", "Messages queued for clients per second.", "ops", f"sum({rate('chat_messages_out_total')})", steps("green"), 6, 1)
+    b.stat("Messages in", "Lines received per second, all commands.", "mps", f"sum({rate('chat_messages_in_total')})", steps("green"), 6, 1)
+    b.stat("Messages out", "Messages queued for clients per second.", "mps", f"sum({rate('chat_messages_out_total')})", steps("green"), 6, 1)
     b.stat("Fan-out", "Messages out per message in. It grows with the size of the channels.", "none",
            f"sum({rate('chat_messages_out_total')}) / sum({rate('chat_messages_in_total')})", steps("green"), 6, 1)
     b.row("Latency and stalls")
@@ -22,25 +22,25 @@ def board():
             "s", [query(p(0.99, "loopscope_task_schedule_delay_seconds", ["task"], f'task="session", {M}'), "delay of {{task}}, p99")],
             8, thresholds=DELAY_LIMITS)
     b.lines("Commands", "Lines received per second, by command.",
-            "ops", [query(f"sum by (command) ({rate('chat_messages_in_total')}) > 0", "{{command}}")], 8, stack=True)
+            "mps", [query(f"sum by (command) ({rate('chat_messages_in_total')}) > 0", "{{command}}")], 8, stack=True)
     b.lines("Bytes", "Bytes per second, from and to clients.",
             "Bps", [query(f"sum({rate('chat_bytes_in_total')})", "in"), query(f"sum({rate('chat_bytes_out_total')})", "out")], 8)
     b.row("Phases")
     b.lines("Planned and sent", "Commands per second: planned, due, and sent by the generator. If the last two differ, the generator is late, and its run says nothing about the server.",
-            "ops", [query(f"sum(loadgen_target_rate{{{M}}})", "plan"),
+            "mps", [query(f"sum(loadgen_target_rate{{{M}}})", "plan"),
                     query(f"sum({rate('loadgen_commands_planned_total')})", "due"),
                     query(f"sum({rate('loadgen_commands_sent_total')})", "sent")], 8)
     b.lines("Outstanding deliveries", "Deliveries that were sent but not received yet. The number grows while the server does not keep up.",
             "none", [query(f"sum(loadgen_deliveries_outstanding{{{M}}})", "outstanding")], 8)
     b.lines("Faults seen by clients", "Deliveries that exceeded the tightest objective, arrived twice or out of order, and failed connections, per second.",
-            "ops", [query(f"sum({rate('loadgen_deliveries_late_total')})", "late"),
+            "eps", [query(f"sum({rate('loadgen_deliveries_late_total')})", "late"),
                     query(f"sum({rate('loadgen_duplicates_total')})", "twice"),
                     query(f"sum({rate('loadgen_out_of_order_total')})", "out of order"),
                     query(f"sum by (kind) ({rate('loadgen_failures_total')})", "failed: {{kind}}")], 8)
     b.lines("Connections", "Connected clients. This shows the ramp, the plateau and the drain of a load test.",
             "none", [query(f"sum by (instance) (chat_connections{{{M}}})", "{{instance}}")], 12)
     b.lines("Rejected and dropped", "Rejected connections, clients disconnected because they read too slowly, and history lines dropped because the disk was too slow.",
-            "ops", [query(f"sum by (reason) ({rate('chat_rejected_total')})", "rejected: {{reason}}"),
+            "eps", [query(f"sum by (reason) ({rate('chat_rejected_total')})", "rejected: {{reason}}"),
                     query(f"sum({rate('chat_slow_readers_dropped_total')})", "slow readers"),
                     query(f"sum({rate('chat_history_dropped_total')})", "history lines")], 12)
     b.annotations.append(phases())

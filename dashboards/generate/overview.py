@@ -1,6 +1,6 @@
 """Whether a service is healthy, which tasks wait, and where to look next."""
 
-from panels import BUSY_LIMITS, DELAY_LIMITS, LOST_LIMITS, M, R, Board, p, query, rate, steps
+from panels import BUSY_LIMITS, DELAY_LIMITS, LOST_LIMITS, NO_STALLS, M, R, Board, p, query, rate, steps
 
 SOME = f'level="some", {M}'
 # The series of ended threads rises by the whole time of a thread when the thread ends.
@@ -26,8 +26,8 @@ def board():
            "percentunit", f"avg({rate('loopscope_pressure_seconds_total', SOME)})",
            steps("green", 0.01, "orange", 0.1, "red"), 4, 2)
     b.row("Blocking and waiting tasks")
-    b.lines("Time lost, by cause", "Seconds per second that workers spent in stalls. One worker that is always blocked is 100 %. The panel is empty if nothing blocks.",
-            "percentunit", [query(f"sum by (cause) ({rate('loopscope_blocking_seconds_total')}) > 0", "{{cause}}")], stack=True)
+    b.lines("Time lost, by cause", "Seconds per second that workers spent in stalls. One worker that is always blocked is 100 %.",
+            "percentunit", [query(f"sum by (cause) ({rate('loopscope_blocking_seconds_total')}) > 0", "{{cause}}")], stack=True, empty=NO_STALLS)
     b.lines("Schedule delay", "Time that ready tasks wait for a worker. The p99.9 shows the delay that few users notice; the median shows whether all users are affected. Dashed: 5 ms and 50 ms.",
             "s", [query(p(q, "loopscope_task_schedule_delay_seconds"), f"p{name}") for q, name in [(0.5, 50), (0.99, 99), (0.999, "99.9")]],
             log=True, thresholds=DELAY_LIMITS)
@@ -47,7 +47,7 @@ def board():
     b.lines("CPU of the watchdog", "Share of one CPU that loopscope's watchdog uses. It should stay below 0.5 % if there are few stalls; each stall costs a capture.",
             "percentunit", [query(f"sum by (instance) ({rate('loopscope_watchdog_cpu_seconds_total')})", "{{instance}}")], 6, 7)
     b.lines("Observations lost", "Dropped observations, by the limit that was reached. While this rises, the other figures are lower bounds.",
-            "ops", [query(f"sum by (reason) ({rate('loopscope_dropped_total')})", "{{reason}}")], 6, 7)
-    b.stat("Hooks replaced", "Hooks of loopscope that the application replaced after `watch`. They are not called, so their data is missing. Use watch_with instead.",
-           "none", f"sum(loopscope_hooks_replaced{{{M}}}) or vector(0)", steps("green", 1, "orange"), 6)
+            "eps", [query(f"sum by (reason) ({rate('loopscope_dropped_total')})", "{{reason}}")], 6, 7)
+    b.lines("Hooks replaced", "Hooks of loopscope that the application replaced after `watch`. They are not called, so their data is missing. Use watch_with instead.",
+            "none", [query(f"sum by (instance) (loopscope_hooks_replaced{{{M}}}) or 0 * sum by (instance) (loopscope_build_info{{{M}}})", "{{instance}}")], 6, 7, thresholds=steps("transparent", 1, "orange"))
     return b

@@ -15,9 +15,10 @@ def rate(metric, select=M):
 
 
 def p(quantile, histogram, by=(), select=M):
-    """Returns a quantile of a histogram, by labels."""
+    """Returns a quantile of a histogram, by labels. It is empty while nothing is observed."""
     labels = ", ".join([*by, "le"])
-    return f"histogram_quantile({quantile}, sum by ({labels}) ({rate(histogram + '_bucket', select)}))"
+    # Without `> 0`, the legend has a line for each series without observations.
+    return f"histogram_quantile({quantile}, sum by ({labels}) ({rate(histogram + '_bucket', select)})) > 0"
 
 
 def steps(*limits):
@@ -29,6 +30,8 @@ def steps(*limits):
 
 
 NO_LIMITS = steps("green")
+# What an axis shows at least, by unit. Otherwise Grafana shows 0 to 100 if all values are 0: 100 s, or 10,000 %.
+SMALLEST_AXIS = {"percentunit": 0.01, "s": 0.001, "Bps": 1000}
 # The limits of dashed lines and warning colours; docs/runbook.md has the reasons.
 LOST_LIMITS = steps("green", 0.01, "orange", 0.05, "red")
 DELAY_LIMITS = steps("green", 0.005, "orange", 0.05, "red")
@@ -42,7 +45,7 @@ def query(expr, legend="", **more):
 
 
 def rows(expr):
-    """Returns one expression for a table."""
+    """Returns one expression for a table. Several are merged by their labels, so they must not have a metric's name."""
     return query(expr, format="table", instant=True, range=False)
 
 
@@ -54,6 +57,16 @@ def column(name, **properties):
     """Returns the display options of a table's column."""
     return {"matcher": {"id": "byName", "options": name},
             "properties": [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]}
+
+
+def gauge(name, **properties):
+    """Returns the options of a column with bars, the longest for its own highest value."""
+    return column(name, custom__cellOptions={"type": "gauge", "mode": "basic"}, min=0, fieldMinMax=True, **properties)
+
+
+# What an empty panel says. An instance exports no series of what has never happened, so "No data" would be normal.
+NO_STALLS, NO_CALLS, NO_CANARY, NO_LINTS = (
+    f"no {what} exported" for what in ["stalls", "calls of loopscope::spawn_blocking", "canary", "lints"])
 
 
 class Board:
@@ -82,10 +95,13 @@ class Board:
         }, width, 4)
 
     def lines(self, title, description, unit, queries, width=8, height=8, stack=False, thresholds=None, log=False,
-              right=None):
+              right=None, decimals=None, signed=False, empty=None):
+        is_count = unit == "none"
         custom = {
-            "drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": 60 if stack else 8,
-            "showPoints": "never", "spanNulls": False, "axisSoftMin": 0,
+            "drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": 60 if stack else 0,
+            # "auto" also draws a single point between two gaps.
+            "showPoints": "never" if stack else "auto", "pointSize": 3, "spanNulls": False, "axisSoftMin": 0,
+            "axisSoftMax": SMALLEST_AXIS.get(unit, 1),
             "stacking": {"mode": "normal" if stack else "none", "group": "A"},
             "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
             "scaleDistribution": {"type": "log", "log": 10} if log else {"type": "linear"},
@@ -94,13 +110,21 @@ class Board:
         overrides = [] if right is None else [{
             "matcher": {"id": "byFrameRefID", "options": right[0]},
             "properties": [{"id": "unit", "value": right[1]}, {"id": "custom.axisPlacement", "value": "right"},
-                           {"id": "custom.drawStyle", "value": "bars"}, {"id": "custom.fillOpacity", "value": 40}],
+                           {"id": "custom.drawStyle", "value": "bars"}, {"id": "custom.fillOpacity", "value": 40},
+                           {"id": "custom.lineWidth", "value": 0},
+                           {"id": "color", "value": {"mode": "fixed", "fixedColor": "semi-dark-purple"}},
+                           # The thresholds are in the unit of the left axis.
+                           {"id": "custom.axisSoftMax", "value": SMALLEST_AXIS[right[1]]},
+                           {"id": "custom.thresholdsStyle", "value": {"mode": "off"}}],
         }]
         self._panel("timeseries", title, description, queries, {
-            "unit": unit, "min": None if log else 0, "custom": custom, "thresholds": thresholds or NO_LIMITS,
-            "color": {"mode": "palette-classic"},
+            "unit": unit, "min": None if log or signed else 0, "decimals": 0 if is_count else decimals, "custom": custom, "noValue": empty,
+            "thresholds": thresholds or NO_LIMITS, "color": {"mode": "palette-classic"},
         }, {
-            "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["mean", "max"]},
+            # The legend has room for a few lines and scrolls, so it begins with the highest.
+            "legend": {"displayMode": "table", "showLegend": True, "sortBy": "Max", "sortDesc": True,
+                       "calcs": ["lastNotNull" if is_count else "mean", "max"],
+                       **({"placement": "right", "width": 320 if width < 24 else 520} if width >= 12 else {"placement": "bottom"})},
             "tooltip": {"mode": "multi", "sort": "desc"},
         }, width, height, overrides)
 
@@ -115,7 +139,7 @@ class Board:
             "tooltip": {"show": True, "yHistogram": False}, "yAxis": {"unit": "s", "axisPlacement": "left"},
         }, width, height)
 
-    def table(self, title, description, unit, expressions, names, columns=(), sort=None, width=24, height=9):
+    def table(self, title, description, unit, expressions, names, columns=(), sort=None, width=24, height=9, empty=None):
         """`names` has the title of each column, in order; a column without a title is hidden."""
         transformations = [{"id": "merge", "options": {}}] if len(expressions) > 1 else []
         transformations.append({"id": "filterFieldsByName", "options": {"include": {"names": list(names)}}})
@@ -124,7 +148,7 @@ class Board:
         if sort:
             transformations.append({"id": "sortBy", "options": {"sort": [{"field": sort, "desc": True}]}})
         self._panel("table", title, description, [rows(expr) for expr in expressions], {
-            "unit": unit, "custom": {"align": "auto", "filterable": True}, "thresholds": NO_LIMITS,
+            "unit": unit, "custom": {"align": "auto", "filterable": True}, "noValue": empty, "thresholds": NO_LIMITS,
         }, {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, width, height, list(columns),
             transformations)
 
@@ -174,8 +198,9 @@ def alerts():
 
 
 def annotation(name, expr, color, tags, text, title):
-    return {"datasource": DATASOURCE, "enable": True, "expr": expr, "iconColor": color, "name": name, "tagKeys": tags,
-            "textFormat": text, "titleFormat": title}
+    # The data source's default for an annotation is a step of 60 s.
+    return {"datasource": DATASOURCE, "enable": True, "expr": expr, "iconColor": color, "name": name, "step": "10s",
+            "tagKeys": tags, "textFormat": text, "titleFormat": title}
 
 
 def siblings():

@@ -34,7 +34,9 @@ impl Default for Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn parse(tokens: TokenStream) -> Result<Self, Fault> {
+    /// Reads the arguments. `has_telemetry` says whether loopscope has the
+    /// feature `telemetry`.
+    pub(crate) fn parse(tokens: TokenStream, has_telemetry: bool) -> Result<Self, Fault> {
         let list = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens)?;
         let mut given: Vec<Argument> = Vec::new();
         for meta in &list {
@@ -48,12 +50,12 @@ impl Arguments {
         given.sort_by_key(|argument| !matches!(argument.setting.effect, Effect::Flavor | Effect::Library));
         let mut arguments = Self::default();
         for argument in &given {
-            arguments.add(argument)?;
+            arguments.add(argument, has_telemetry)?;
         }
         Ok(arguments)
     }
 
-    fn add(&mut self, argument: &Argument) -> Result<(), Fault> {
+    fn add(&mut self, argument: &Argument, has_telemetry: bool) -> Result<(), Fault> {
         let literal = argument.literal.as_ref().ok_or_else(|| argument.invalid())?;
         let call = |code: value::Code, library| code(literal, library).ok_or_else(|| argument.invalid());
         match argument.setting.effect {
@@ -71,7 +73,7 @@ impl Arguments {
                 return Err(argument.fault("needs `flavor = \"current_thread\"` or `flavor = \"local\"`"));
             }
             Effect::Scope(code) => self.of_scope.extend(call(code, &self.library)?),
-            Effect::Telemetry(code) if cfg!(feature = "telemetry") => {
+            Effect::Telemetry(code) if has_telemetry => {
                 self.of_scope.extend(call(code, &self.library)?);
             }
             Effect::Telemetry(_) => {
@@ -139,7 +141,7 @@ mod tests {
     fn parse(arguments: &str) -> Result<[String; 2], [String; 2]> {
         let tokens = arguments.parse().unwrap();
         let unspaced = |tokens: &TokenStream| tokens.to_string().replace(' ', "");
-        match Arguments::parse(tokens) {
+        match Arguments::parse(tokens, true) {
             Ok(arguments) => Ok([unspaced(&arguments.of_runtime), unspaced(&arguments.of_scope)]),
             Err(fault) => Err([fault.tokens.to_string(), fault.text]),
         }
@@ -177,7 +179,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "telemetry")]
     fn an_address_is_checked_as_the_program_is_compiled() {
         let call = ".telemetry(::std::net::SocketAddr::from(([127u8,0u8,0u8,1u8],9464u16)))";
         assert_eq!(parse("telemetry = \"127.0.0.1:9464\"").unwrap()[1], call);
@@ -189,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(feature = "telemetry"))]
     fn telemetry_needs_its_feature() {
-        let text = "`telemetry` needs the feature `telemetry` of loopscope";
-        assert_eq!(parse("telemetry = \"127.0.0.1:9464\"").unwrap_err()[1], text);
+        let tokens = "telemetry = \"127.0.0.1:9464\"".parse().unwrap();
+        let fault = Arguments::parse(tokens, false).unwrap_err();
+        assert_eq!(fault.text, "`telemetry` needs the feature `telemetry` of loopscope");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
             return quote! { #item #error };
         }
     };
-    match function.check().and_then(|()| Arguments::parse(arguments)) {
+    match function.check().and_then(|()| Arguments::parse(arguments, cfg!(feature = "telemetry"))) {
         Ok(arguments) => program(&function, &arguments),
         Err(fault) => {
             let program = program(&function, &Arguments::default());

@@ -9,8 +9,8 @@ use crate::finding::{Cause, Finding, FindingsDocument, STALLS_SCHEMA, Stall, Sta
 use crate::report::sample;
 use crate::snapshot::{
     BlockingCallSnapshot, CauseSnapshot, FlightPoll, FlightRecording, FlightStall, FlightThread,
-    HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot,
-    Snapshot, WorkerSnapshot,
+    HistogramSnapshot, KindSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RecordedPolls,
+    RuntimeSnapshot, Snapshot, WorkerPolls, WorkerSnapshot,
 };
 use crate::unix_time;
 
@@ -86,6 +86,23 @@ impl Source for FakeSource {
             kinds: vec!["other".to_owned(), stalls[0].task.clone()],
             polls: vec![FlightPoll { tid: 4_243, kind: 1, start_nanos, end_nanos }],
             stalls: stalls.into(),
+        }
+    }
+
+    /// The scope began half a second after the epoch.
+    fn recorded_polls(&self, _: SystemTime) -> RecordedPolls {
+        let poll = |start_nanos, end_nanos| FlightPoll { tid: 4_243, kind: 1, start_nanos, end_nanos };
+        RecordedPolls {
+            scope_start: unix_time::from_nanos(500_000_000),
+            now_nanos: 2_500_000_000,
+            min_kept: Duration::from_micros(50),
+            kinds: vec!["other".to_owned(), "session".to_owned()],
+            workers: vec![WorkerPolls {
+                label: "0".to_owned(),
+                registered_nanos: 1_000_000,
+                overwritten_until_nanos: Some(500_000_000),
+                polls: vec![poll(500_000_000, Some(1_000_000_000)), poll(2_250_000_000, None)],
+            }],
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::finding::{Finding, FindingsDocument, StallsDocument};
-use crate::snapshot::{FlightRecording, Snapshot};
+use crate::snapshot::{FlightRecording, RecordedPolls, Snapshot};
 
 /// Provides snapshots and findings.
 ///
@@ -30,6 +30,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Returns the polls and the stalls of the last `length`, up to now. The
     /// flight recorder does not keep very short polls.
     fn flight(&self, length: Duration) -> FlightRecording;
+    /// Returns the polls of each worker that the flight recorder keeps and that
+    /// had not ended at `since`.
+    fn recorded_polls(&self, since: SystemTime) -> RecordedPolls;
     /// Returns whether any worker can poll.
     fn health(&self) -> Health;
 }

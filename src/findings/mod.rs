@@ -12,7 +12,7 @@ mod task_shares;
 use std::collections::HashMap;
 use std::iter;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::stall_part::StallPart;
@@ -28,11 +28,12 @@ use crate::snapshot::CauseSnapshot;
 
 /// The maximum number of findings. Stalls of further findings are dropped.
 const MAX_FINDINGS: usize = 500;
-/// The end of a stall is usually processed within this time after its latest
-/// message. Until then, a stall whose poll is over is shown as in progress with
-/// the age that is proven: it would otherwise seem to be over, and to grow
-/// afterwards. A callback may delay the end for longer.
-const END_PROCESSING_TIME: Duration = Duration::from_millis(250);
+/// The end of a stall is usually processed within this time after the age that
+/// its latest message shows. Until then, a stall whose poll is over is shown as
+/// in progress with that age: it would otherwise seem to be over, and to grow
+/// afterwards. A callback, or many new findings, may delay all messages for
+/// longer.
+const END_PROCESSING_NANOS: u64 = 250_000_000;
 
 /// All findings. The reporting thread writes them; exporters read them.
 #[derive(Debug, Default)]
@@ -71,8 +72,6 @@ struct OngoingStall {
     duration_nanos: u64,
     /// The own time in that age.
     own_nanos: u64,
-    /// When the latest message was processed.
-    updated_at: Instant,
 }
 
 impl OngoingStall {
@@ -81,7 +80,6 @@ impl OngoingStall {
     fn update(&mut self, duration_nanos: u64, times: TimeSplit) {
         self.duration_nanos = self.duration_nanos.max(duration_nanos);
         self.own_nanos = self.own_nanos.max(times.own().min(duration_nanos));
-        self.updated_at = Instant::now();
     }
 
     /// Returns the findings that count it, the main one first, each with its
@@ -103,7 +101,8 @@ impl OngoingStall {
     /// Returns the age if the stall is in progress. If its poll is over and the
     /// end will be processed soon, returns the age that is proven.
     fn age_nanos(&self, key: StallKey, polls: &PollsInProgress) -> Option<u64> {
-        let is_end_near = self.updated_at.elapsed() < END_PROCESSING_TIME;
+        let last_seen = self.start_nanos.saturating_add(self.duration_nanos);
+        let is_end_near = polls.at.nanos.saturating_sub(last_seen) < END_PROCESSING_NANOS;
         polls.age_nanos(key, self.start_nanos).or(is_end_near.then_some(self.duration_nanos))
     }
 
@@ -206,7 +205,6 @@ impl Findings {
                 start_nanos: stall.start_nanos,
                 duration_nanos: before.as_ref().map_or(0, |before| before.duration_nanos),
                 own_nanos: before.as_ref().map_or(0, |before| before.own_nanos),
-                updated_at: Instant::now(),
             };
             ongoing.update(stall.duration_nanos, stall.times);
             inner.ongoing.insert(stall.key, ongoing);

@@ -61,17 +61,34 @@ impl FlightRing {
         self.written.store(number + 1, Release);
     }
 
-    /// Returns the polls that are kept, oldest first.
-    pub(crate) fn polls(&self) -> Vec<PastPoll> {
+    /// Returns the polls that are kept, oldest first: the newest ones, up to
+    /// the first that is not `wanted`.
+    pub(crate) fn polls(&self, wanted: impl Fn(&PastPoll) -> bool) -> Vec<PastPoll> {
         let end = self.written.load(Acquire);
         let start = end.saturating_sub(CAPACITY as u64);
-        let entries: Vec<_> = (start..end).map(|number| self.load(number)).collect();
+        let newest_first = (start..end).rev().map(|number| self.load(number));
+        let mut entries: Vec<_> = newest_first.take_while(wanted).collect();
         fence(Acquire);
         // The writer may be in the middle of the next entry, which overwrites
         // the oldest of these.
-        let overwritten = (self.written.load(Relaxed) + 1).saturating_sub(CAPACITY as u64);
-        let discarded = usize::try_from(overwritten.saturating_sub(start)).unwrap_or(CAPACITY);
-        entries.into_iter().skip(discarded).collect()
+        let overwritten = self.first_complete();
+        entries.truncate(usize::try_from(end.saturating_sub(overwritten)).unwrap_or(CAPACITY));
+        entries.reverse();
+        entries
+    }
+
+    /// Returns the start of the oldest poll that is kept, if older ones are
+    /// not kept any more.
+    pub(crate) fn complete_since(&self) -> Option<Ticks> {
+        // If the entry is overwritten meanwhile, it has a later start.
+        let oldest = self.first_complete();
+        (oldest > 0).then(|| self.load(oldest).start)
+    }
+
+    /// Returns the number of the first entry that the writer does not
+    /// overwrite now.
+    fn first_complete(&self) -> u64 {
+        (self.written.load(Relaxed) + 1).saturating_sub(CAPACITY as u64)
     }
 
     fn load(&self, number: u64) -> PastPoll {
@@ -98,12 +115,15 @@ mod tests {
     #[test]
     fn the_last_polls_are_kept_in_order() {
         let ring = FlightRing::new();
-        assert_eq!(ring.polls(), []);
+        assert_eq!(ring.polls(|_| true), []);
         (1..=3).for_each(|n| ring.push(poll(n)));
-        assert_eq!(ring.polls(), [poll(1), poll(2), poll(3)]);
+        assert_eq!(ring.polls(|_| true), [poll(1), poll(2), poll(3)]);
+        assert_eq!(ring.polls(|poll| poll.end >= 6), [poll(2), poll(3)]);
+        assert_eq!(ring.complete_since(), None, "all are kept");
         (4..=3 * CAPACITY as u64).for_each(|n| ring.push(poll(n)));
-        let polls = ring.polls();
+        let polls = ring.polls(|_| true);
         assert_eq!(polls.len(), CAPACITY - 1, "the oldest may be about to be overwritten");
+        assert_eq!(ring.complete_since(), Some(polls[0].start));
         assert_eq!(polls.last(), Some(&poll(3 * CAPACITY as u64)));
         assert!(polls.windows(2).all(|pair| pair[0].start + 1 == pair[1].start));
     }
@@ -120,7 +140,7 @@ mod tests {
             });
             let mut readings = 0;
             while !done.load(Ordering::Acquire) || readings == 0 {
-                let polls = ring.polls();
+                let polls = ring.polls(|_| true);
                 assert!(polls.iter().all(|read| *read == poll(read.start)), "a mixture of two polls");
                 assert!(polls.windows(2).all(|pair| pair[0].start < pair[1].start));
                 readings += 1;

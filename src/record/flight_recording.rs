@@ -1,10 +1,14 @@
 //! What the flight recorders of all threads have kept.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::record::clock::ClockReading;
+use crate::record::flight_recorder::PastPoll;
 use crate::record::kinds::KindId;
 use crate::record::recorder::Recorder;
 use crate::record::worker::Worker;
-use crate::snapshot::{FlightPoll, FlightRecording, FlightThread};
+use crate::snapshot::{FlightPoll, FlightRecording, FlightThread, RecordedPolls, WorkerPolls};
 
 impl Recorder {
     /// Returns the polls that had not ended by `since_nanos`, as they were at
@@ -15,9 +19,38 @@ impl Recorder {
         let thread = |worker: &Worker| FlightThread { tid: worker.tid(), label: worker.label.to_string() };
         let threads = workers.iter().map(|worker| thread(worker)).collect();
         let polls = workers.iter().flat_map(|worker| self.flight_of(worker, at.nanos, since_nanos)).collect();
-        let name = |index| self.kinds.get(KindId::from_u32(index as u32)).name.clone();
-        let kinds = (0..self.kinds.len()).map(name).collect();
+        let kinds = self.kind_names();
         FlightRecording { now: at.wall, now_nanos: at.nanos, threads, kinds, polls, stalls: Vec::new() }
+    }
+
+    /// Returns the polls of each worker that had not ended by `since_nanos`, as
+    /// they were at the time `at`.
+    #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
+    pub(crate) fn recorded_polls(&self, at: ClockReading, since_nanos: u64) -> RecordedPolls {
+        let workers = self.all_workers();
+        let polls = |worker: &Arc<Worker>| {
+            // Read first: older polls may be overwritten meanwhile.
+            let polls = self.flight_of(worker, at.nanos, since_nanos);
+            WorkerPolls {
+                label: worker.label.to_string(),
+                registered_nanos: self.clock.since_start(worker.registered_at),
+                overwritten_until_nanos: worker.flight.complete_since().map(|at| self.clock.since_start(at)),
+                polls,
+            }
+        };
+        RecordedPolls {
+            scope_start: at.wall_at(0),
+            now_nanos: at.nanos,
+            min_kept: Duration::from_nanos(self.min_kept_nanos),
+            kinds: self.kind_names(),
+            workers: workers.iter().map(polls).collect(),
+        }
+    }
+
+    fn kind_names(&self) -> Vec<String> {
+        (0..self.kinds.len())
+            .map(|index| self.kinds.get(KindId::from_u32(index as u32)).name.clone())
+            .collect()
     }
 
     fn flight_of(&self, worker: &Worker, now_nanos: u64, since_nanos: u64) -> Vec<FlightPoll> {
@@ -25,11 +58,17 @@ impl Recorder {
         // not in none.
         let active = worker.active().filter(|poll| self.is_live() && !self.has_no_end_event(poll));
         let tid = worker.tid();
-        let past = worker.flight.polls().into_iter().filter_map(|poll| {
+        // Polls are kept in the order of their ends.
+        let is_recent = |poll: &PastPoll| self.clock.since_start(poll.end) >= since_nanos;
+        let past = worker.flight.polls(is_recent).into_iter().filter_map(|poll| {
             let [start_nanos, end] = [poll.start, poll.end].map(|ticks| self.clock.since_start(ticks));
-            let is_included = start_nanos < now_nanos && end >= since_nanos;
             let end_nanos = (end <= now_nanos).then_some(end);
-            is_included.then_some(FlightPoll { tid, kind: poll.kind.index(), start_nanos, end_nanos })
+            (start_nanos < now_nanos).then_some(FlightPoll {
+                tid,
+                kind: poll.kind.index(),
+                start_nanos,
+                end_nanos,
+            })
         });
         let mut polls: Vec<_> = past.collect();
         if let Some(active) = active {
@@ -46,9 +85,6 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use super::*;
     use crate::record::poll_stack::{PollSource, PollStack};
     use crate::record::runtimes::WorkerLabel;
@@ -88,6 +124,31 @@ mod tests {
         assert_eq!(flight.threads[0].label, "io/0");
         #[cfg(target_os = "linux")]
         assert_eq!(i64::from(inner.tid), i64::from(crate::os::current_thread().unwrap().tid));
+    }
+
+    #[test]
+    fn the_polls_of_a_worker_say_since_when_they_are_complete() {
+        let polls = polls();
+        let recorder = &polls.recorder;
+        let before = recorder.clock.reading();
+        let poll = || {
+            polls.begin(recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Future);
+            polls.end(PollSource::Future);
+        };
+        (0..100).for_each(|_| poll());
+        let middle = recorder.clock.reading();
+        let complete = recorder.recorded_polls(middle, 0);
+        let [worker] = &complete.workers[..] else { panic!("{complete:?}") };
+        assert_eq!((worker.polls.len(), worker.overwritten_until_nanos), (100, None));
+        assert!((1..=before.nanos).contains(&worker.registered_nanos), "{worker:?}");
+        assert_eq!(complete.kinds[worker.polls[0].kind], recorder.kinds.get(KindId::OTHER).name);
+        (0..8_192).for_each(|_| poll());
+        let now = recorder.clock.reading();
+        let worker = recorder.recorded_polls(now, 0).workers.remove(0);
+        assert_eq!(worker.overwritten_until_nanos, Some(worker.polls[0].start_nanos));
+        assert!(worker.overwritten_until_nanos > Some(before.nanos));
+        let later = recorder.recorded_polls(now, now.nanos).workers.remove(0);
+        assert_eq!((later.polls, later.label), (Vec::new(), "io/0".to_owned()));
     }
 
     #[test]

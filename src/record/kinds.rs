@@ -203,7 +203,8 @@ impl Kinds {
             kind.largest_future_bytes =
                 kind.largest_future_bytes.max(counts.largest_future_bytes.load(Relaxed));
         }
-        merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0);
+        // Tokio measures a delay before the name of the task is known.
+        merged.retain(|kind| kind.spawned > 0 || kind.poll_time.count > 0 || kind.schedule_delay.count > 0);
         merged
     }
 

@@ -143,11 +143,12 @@ impl Recorder {
         let worker = self.workers.add(|number, workers| {
             let id = runtime.as_ref().map(|runtime| runtime.id);
             let is_same = |worker: &&Arc<Worker>| worker.label == label && worker.runtime_id() == id;
+            let now = self.clock.ticks();
             if is_worker {
-                let now = self.clock.ticks();
                 workers.iter().filter(is_same).for_each(|worker| worker.mark_taken_over(now));
             }
-            let worker = Worker::new(number, label, runtime, self.threshold_nanos);
+            let mut worker = Worker::new(number, label, runtime, self.threshold_nanos);
+            worker.registered_at = now;
             worker.set_thread(thread);
             worker.slot.set_awake();
             worker

@@ -72,6 +72,8 @@ pub(crate) struct Worker {
     pub(crate) label: WorkerLabel,
     /// The runtime of the thread.
     pub(crate) runtime: Option<ThreadRuntime>,
+    /// When the thread was registered.
+    pub(crate) registered_at: Ticks,
     pub(crate) slot: &'static Slot,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
@@ -113,6 +115,7 @@ impl Worker {
             number,
             label,
             runtime,
+            registered_at: 0,
             slot: slot::take(),
             events: EventRing::new(),
             flight: FlightRing::new(),

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::diagnose::roots;
+#[cfg(any(feature = "telemetry", test))]
+use crate::finding::Site;
 use crate::report::text::is_printable;
 
 /// A larger source file is not read.
@@ -14,18 +16,28 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 #[cfg(any(feature = "telemetry", test))]
 const MAX_LINE_CHARS: usize = 160;
 
-/// Returns line `line` as it is shown in a document: without tabs, and cut if
-/// it is long.
+/// Returns the line of a site as it is shown in a document: without tabs, and
+/// cut if it is long. `None` if it is not at hand, or if the file has changed.
 #[cfg(any(feature = "telemetry", test))]
-pub(crate) fn read(path: &str, line: u32) -> Option<String> {
-    Some(shown(&read_whole(path, line)?))
+pub(crate) fn of_site(site: &Site) -> Option<String> {
+    let line = read_whole(site.file.as_deref()?, site.line?)?;
+    let is_unchanged = site.column.is_none_or(|column| code_at(&line, column).is_some());
+    is_unchanged.then(|| excerpt(&line.replace('\t', "    ")))
 }
 
-/// Returns a line as [`read`] does.
+/// Returns the text from a column on, which is counted from 1 in bytes. `None`
+/// if no code is there: the file has changed since it was compiled.
+pub(crate) fn code_at(line: &str, column: u32) -> Option<&str> {
+    let begin = usize::try_from(column).ok()?.checked_sub(1)?;
+    line.get(begin..).filter(|rest| rest.starts_with(|c: char| !c.is_whitespace()))
+}
+
+/// Returns the text of a whole line, cut if it is long. A character has the
+/// same column in both.
 #[cfg(any(feature = "telemetry", test))]
-pub(crate) fn shown(line: &str) -> String {
-    let line = printable(line).replace('\t', "    ");
-    line.trim_end().chars().take(MAX_LINE_CHARS).collect()
+pub(crate) fn excerpt(line: &str) -> String {
+    // The end of the line is not printable either.
+    printable(line.trim_end()).chars().take(MAX_LINE_CHARS).collect()
 }
 
 /// Converts a column in bytes of a whole line to a column in characters, both
@@ -76,6 +88,24 @@ pub(super) fn printable(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::sample;
+
+    fn read(path: &str, line: u32) -> Option<String> {
+        read_at_column(path, line, None)
+    }
+
+    fn read_at_column(path: &str, line: u32, column: Option<u32>) -> Option<String> {
+        let site = sample::sleep().site.unwrap();
+        of_site(&Site { file: Some(path.to_owned()), line: Some(line), column, ..site })
+    }
+
+    #[test]
+    fn a_line_without_code_at_the_column_is_not_shown() {
+        for (column, is_shown) in [(1, true), (3, true), (4, false), (5, true), (0, false), (999, false)] {
+            assert_eq!(read_at_column("src/finding.rs", 1, Some(column)).is_some(), is_shown, "{column}");
+        }
+        assert_eq!(code_at("größe()", 4), None, "inside of a character");
+    }
 
     #[test]
     fn lines_are_counted_from_one() {
@@ -117,6 +147,14 @@ mod tests {
         for path in ["", "/", "/dev/zero", "no/such/file.rs", "a\0b", "/proc/self/mem"] {
             assert_eq!(read(path, 1), None, "{path:?}");
         }
-        assert!(read("src/finding.rs", 1).is_some_and(|line| line.starts_with("//!")));
+    }
+
+    #[test]
+    fn a_line_is_shown_without_its_end() {
+        let first = "//! Findings and stalls as plain data: [`Finding`] and the documents around it.";
+        assert_eq!(read("src/finding.rs", 1).as_deref(), Some(first));
+        for end in ["", "\n", "\r\n", "  \t\r\n"] {
+            assert_eq!(excerpt(&format!("\tone\ttwo{end}")), "\tone\ttwo", "{end:?}");
+        }
     }
 }

@@ -6,6 +6,9 @@ use crate::finding::{Cause, Finding, TaskShare};
 
 /// A longer name or path is cut.
 const MAX_NAME_CHARS: usize = 300;
+/// Further parts of an advice are left out.
+#[cfg(feature = "diagnostic")]
+const MAX_ADVICE_PARTS: usize = 8;
 /// How many task kinds a report names.
 const MAX_TASK_KINDS: usize = 4;
 
@@ -150,6 +153,14 @@ pub(crate) fn tasks(finding: &Finding) -> String {
         shares.push(count(rest as u64, "more kind", "more kinds"));
     }
     shares.join(", ")
+}
+
+/// Returns the advice. Each of its parts is short; all of them together may
+/// not be, and the last one may be the one that helps most.
+#[cfg(feature = "diagnostic")]
+pub(crate) fn advice(finding: &Finding) -> String {
+    let parts: Vec<_> = finding.advice.split("; ").take(MAX_ADVICE_PARTS).map(clean).collect();
+    parts.join("; ")
 }
 
 /// Returns what blocked: the call, if it is known, or the cause.

@@ -16,7 +16,7 @@ use crate::record::hook_status::Hook;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
-use crate::snapshot::{FlightRecording, ObserverSnapshot, Snapshot, WorkerSnapshot};
+use crate::snapshot::{FlightRecording, ObserverSnapshot, RecordedPolls, Snapshot, WorkerSnapshot};
 
 /// What was recorded, what was found, and loopscope's own metrics.
 #[derive(Debug)]
@@ -159,6 +159,15 @@ impl Source for ScopeState {
         // The polls are read last: a stall in progress may end before.
         let stalls = self.findings.flight_stalls(since_nanos, &polls);
         FlightRecording { stalls, ..self.recorder.flight(polls.at, since_nanos) }
+    }
+
+    fn recorded_polls(&self, since: SystemTime) -> RecordedPolls {
+        if let Some(child) = self.of_child() {
+            return child.recorded_polls(since);
+        }
+        let at = self.recorder.clock.reading();
+        let since = since.duration_since(at.wall_at(0)).unwrap_or_default();
+        self.recorder.recorded_polls(at, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Counts only the workers of the runtimes. The thread of a root future is

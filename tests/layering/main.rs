@@ -403,6 +403,7 @@ mod check {
                 const RAW: &str = r#"" use crate::watchdog::Run;"#;
                 const QUOTE: char = '"';
                 fn f<'a>(_: &'a str) {}
+                fn g<'a>(_: &'a str) -> impl Sized + use<'a> { { [f] } }
                 #[cfg(test)]
                 mod tests { use crate::watchdog::Run; }
                 #[cfg(all(test, unix))]

@@ -1,7 +1,7 @@
 //! The time range: zoom, the address, the stalls in it, many workers.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loopscope::Named;
 use serde_json::Value;
@@ -34,6 +34,7 @@ fn keys_and_mouse_choose_the_range_and_the_address_keeps_it() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
     runtime.block_on(runtime.spawn(async { thread::sleep(STALL) }.named("blocks"))).unwrap();
+    crate::common::flushed(&scope);
     browser.open(&format!("http://{address}/"));
     eventually("the stall", || (browser.text("#longest tr td:nth-child(4)") == "blocks").then_some(()));
     assert!((span(&mut browser) - 60.0).abs() < 0.01);
@@ -169,4 +170,38 @@ fn the_first_figures_are_of_the_age_of_the_scope() {
     let least = 100.0 * stall.as_secs_f64() / age.as_secs_f64();
     assert!(share >= least * 0.9, "{share} % is shown, at least {least} % is right");
     assert!(share > 2.0, "{share}");
+}
+
+/// Busy time is counted as a poll ends, but a long poll must not look idle.
+#[test]
+fn a_poll_in_progress_makes_its_worker_and_its_kind_busy() {
+    let _guard = exclusive();
+    let Some(mut browser) = browser() else { return };
+    let (scope, address) = serve("127.0.0.1:0");
+    let runtime = runtime(&scope, 2);
+    let (release, is_released) = std::sync::mpsc::channel::<()>();
+    let task = runtime.spawn(
+        async move {
+            let _ = is_released.recv();
+        }
+        .named("blocks"),
+    );
+    browser.open(&format!("http://{address}/"));
+    let shares = "['#tile-busy .value', '#kinds td:nth-of-type(3)'].map((selector) => \
+                  parseFloat(document.querySelector(selector)?.textContent ?? '') || 0)";
+    eventually("both shares", || {
+        let shares = browser.value(shares);
+        (shares[0].as_f64()? > 5.0 && shares[1].as_f64()? > 5.0).then_some(())
+    });
+    // Each of them says of what it is a share.
+    assert!(
+        browser.text("#tile-busy .note").starts_with("of 2 workers"),
+        "{}",
+        browser.text("#tile-busy .note")
+    );
+    assert_eq!(browser.text("th[data-key=share]"), "Busy, of one worker");
+    let kinds = scope.snapshot().kinds;
+    assert!(kinds.iter().all(|kind| kind.name != "blocks" || kind.poll_time.count == 0), "it is in progress");
+    drop(release);
+    runtime.block_on(task).unwrap();
 }

@@ -66,10 +66,12 @@ fn task_times(finding: &Finding) -> Vec<TaskTime<'_>> {
     shares.map(|share| TaskTime { kind: &share.kind, count: share.count, total: share.total }).collect()
 }
 
-/// Removes the frames outside the application's outermost frame: they are the
-/// start of the thread and the runtime, and the same for every task.
+/// Removes the frames outside the application's outermost frame or, if it has
+/// none, outside a dependency's: they are the start of the thread and the
+/// runtime, and the same for every task.
 pub(crate) fn frames_of_task(stack: &[Frame]) -> &[Frame] {
-    let outermost = stack.iter().rposition(|frame| frame.kind == FrameKind::Application);
+    let outermost = |kind| stack.iter().rposition(|frame| frame.kind == kind);
+    let outermost = outermost(FrameKind::Application).or_else(|| outermost(FrameKind::Dependency));
     outermost.map_or(stack, |index| &stack[..=index])
 }
 
@@ -104,6 +106,8 @@ fn without_separators(text: &str) -> String {
 /// Returns `None` if that fails.
 pub(crate) fn svg(document: &FindingsDocument) -> Option<Vec<u8>> {
     let mut options = flamegraph::Options::default();
+    // The default colours are random.
+    options.deterministic = true;
     options.title = "Blocked time by stack".to_owned();
     options.count_name = "µs".to_owned();
     options.name_type = "Call:".to_owned();
@@ -261,6 +265,18 @@ mod tests {
         assert!(!stack.contains("tokio::runtime"), "frames of the runtime must be removed: {stack}");
     }
 
+    /// Code of a dependency may block before the application's begins.
+    #[test]
+    fn the_runtime_is_left_out_without_a_frame_of_the_application() {
+        let mut finding = sample::sleep();
+        for frame in finding.stack.iter_mut().filter(|frame| frame.kind == FrameKind::Application) {
+            frame.kind = FrameKind::Dependency;
+        }
+        assert_eq!(frames_of_task(&finding.stack).len(), finding.stack.len() - 1);
+        finding.stack.retain(|frame| frame.kind != FrameKind::Dependency);
+        assert_eq!(frames_of_task(&finding.stack).len(), finding.stack.len(), "nothing else is known");
+    }
+
     #[test]
     fn separators_in_names_are_replaced() {
         let mut finding = sample::sleep();
@@ -300,6 +316,19 @@ mod tests {
         let flame_graph = String::from_utf8(svg(&document()).unwrap()).unwrap();
         assert!(flame_graph.contains(">src/flood.rs:31 chat::flood::throttle ("), "{flame_graph}");
         assert!(flame_graph.contains("truncate_text_right = false"), "{flame_graph}");
+    }
+
+    #[test]
+    fn a_flame_graph_has_the_same_colours_each_time() {
+        let mut other = sample::sleep();
+        other.task.kind = "other".to_owned();
+        let document = sample::document(vec![sample::sleep(), other]);
+        let first = svg(&document).unwrap();
+        assert_eq!(svg(&document).unwrap(), first);
+        let first = String::from_utf8(first).unwrap();
+        let colours = first.split("fill=\"rgb(").skip(1).map(|rest| rest.split('"').next());
+        let distinct: std::collections::HashSet<_> = colours.collect();
+        assert!(distinct.len() > 3, "frames of different names differ: {distinct:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::export::formats::sarif::fingerprints::Fingerprints;
 use crate::export::formats::{profile, sarif};
 use crate::export::http::document::DocumentWriter;
 use crate::export::http::negotiation::AcceptedEncodings;
@@ -16,6 +17,7 @@ use crate::export::http::state::HandlerState;
 use crate::export::source::Source;
 use crate::finding::Finding;
 use crate::report;
+use crate::report::source_line;
 
 /// The schema name of [`SingleFindingDocument`].
 const SINGLE_FINDING_SCHEMA: &str = "loopscope.finding/1";
@@ -35,7 +37,7 @@ const NO_SUCH_FINDING: Failure = Failure {
 struct SingleFindingDocument {
     schema: &'static str,
     finding: Finding,
-    /// `None` if the source file cannot be read.
+    /// `None` if the source file cannot be read, or has changed.
     source: Option<String>,
 }
 
@@ -70,7 +72,9 @@ pub(crate) async fn all_as_sarif(
     let filter = query::findings(parameters)?;
     let request = DocumentRequest::new(format!("/findings.sarif {filter:?}"), JSON, encodings);
     let write = move |source: &dyn Source, document: &mut DocumentWriter| {
-        document.json(&sarif::document(&filter.apply(source.findings())))
+        let all = source.findings();
+        let fingerprints = Fingerprints::new(&all.findings);
+        document.json(&sarif::document(&filter.apply(all), &fingerprints))
     };
     Ok(state.document(request, write).await)
 }
@@ -93,8 +97,7 @@ pub(crate) async fn one(
         if text_id.is_some() {
             return document.bytes(report::diagnostic(&finding, color).as_bytes());
         }
-        let line = finding.site.as_ref().and_then(|site| site.file.as_deref().zip(site.line));
-        let source = line.and_then(|(file, line)| report::source_line::read(file, line));
+        let source = finding.site.as_ref().and_then(source_line::of_site);
         document.json(&SingleFindingDocument { schema: SINGLE_FINDING_SCHEMA, finding, source })
     };
     Ok(state.document(request, write).await)

@@ -117,6 +117,7 @@ struct FindingRow {
     primitive: Option<String>,
     function: Option<String>,
     site: Option<String>,
+    /// The kind with the most time.
     task: String,
     count: u64,
     total_seconds: f64,
@@ -239,13 +240,15 @@ impl From<RuntimeSnapshot> for RuntimeRow {
 
 impl From<Finding> for FindingRow {
     fn from(finding: Finding) -> Self {
+        let most_blocking = finding.tasks.into_iter().next().map(|share| share.kind);
+        let task = most_blocking.unwrap_or(finding.task.kind);
         Self {
             site: finding.site.as_ref().map(ToString::to_string),
             function: finding.site.map(|site| site.function),
             id: finding.id,
             cause: finding.cause,
             primitive: finding.primitive,
-            task: finding.task.kind,
+            task,
             count: finding.count,
             total_seconds: finding.total.as_secs_f64(),
             max_seconds: finding.max.as_secs_f64(),
@@ -268,6 +271,16 @@ impl From<Finding> for FindingRow {
 mod tests {
     use super::*;
     use crate::export::fake::distribution;
+    use crate::report::sample;
+
+    #[test]
+    fn the_task_of_a_finding_is_the_kind_with_the_most_time() {
+        let mut finding = sample::sleep();
+        finding.task.kind = "latest".to_owned();
+        assert_eq!(FindingRow::from(finding.clone()).task, "session");
+        finding.tasks.clear();
+        assert_eq!(FindingRow::from(finding).task, "latest");
+    }
 
     #[test]
     fn every_value_is_in_exactly_one_bucket() {

@@ -9,6 +9,7 @@ mod live;
 mod memory;
 mod negotiation;
 mod page;
+mod polls;
 mod query;
 mod render;
 mod response;

@@ -1,10 +1,12 @@
 //! Parses the query parameters of a request.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 
+use crate::export::http::polls::PollsRange;
 use crate::export::http::response::Failure;
 use crate::finding::{Cause, FindingsDocument};
 use crate::unix_time;
@@ -33,6 +35,17 @@ const INVALID_COLOR: Failure =
 const INVALID_SECONDS: Failure = Failure::bad_request(
     "The parameter seconds must be how far the trace reaches back: more than 0 and at most 86400.",
 );
+
+const INVALID_RANGE: Failure = Failure::bad_request(
+    "The parameters from and to must be Unix times such as 1700000000.5, or times such as 2026-11-26T22:05:00Z, and \
+     from must be before to.",
+);
+
+const INVALID_COLUMNS: Failure = Failure::bad_request(
+    "The parameter columns must be into how many parts the range is divided: at least 1 and at most 2000.",
+);
+
+const MAX_COLUMNS: usize = 2_000;
 
 /// All parameters of a request, or the reason why they cannot be decoded.
 pub(crate) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -110,6 +123,20 @@ pub(crate) fn trace_length(parameters: Parameters) -> Result<Duration, Failure> 
     let Some(seconds) = seconds else { return Ok(DEFAULT_TRACE_LENGTH) };
     let length = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     length.filter(|length| !length.is_zero() && *length <= MAX_TRACE_LENGTH).ok_or(INVALID_SECONDS)
+}
+
+/// Parses `from=TIME`, `to=TIME` and `columns=N`, a range of recorded polls.
+pub(crate) fn polls_range(parameters: Parameters) -> Result<PollsRange, Failure> {
+    const UNKNOWN: Failure = Failure::bad_request("The valid parameters are from, to and columns.");
+    let [from, to, columns] = values(parameters, ["from", "to", "columns"], UNKNOWN)?;
+    let parse = |time: Option<String>| time.map(|time| parse_time(&time).ok_or(INVALID_RANGE)).transpose();
+    let (from, to) = (parse(from)?, parse(to)?);
+    if from.zip(to).is_some_and(|(from, to)| from >= to) {
+        return Err(INVALID_RANGE);
+    }
+    let is_valid = |columns: &NonZeroUsize| columns.get() <= MAX_COLUMNS;
+    let parse_columns = |text: String| text.parse().ok().filter(is_valid).ok_or(INVALID_COLUMNS);
+    Ok(PollsRange { from, to, columns: columns.map(parse_columns).transpose()? })
 }
 
 /// Returns the values of the parameters with these names. Fails with `unknown`
@@ -226,6 +253,29 @@ mod tests {
             "1969-12-31T23:00:00Z",
         ] {
             assert_eq!(since_nanos(&[("since", wrong)]), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_polls_has_an_order_and_a_limit() {
+        let parse = |pairs: &[(&str, &str)]| polls_range(parameters(pairs)).ok();
+        assert_eq!(parse(&[]), Some(PollsRange { from: None, to: None, columns: None }));
+        let range = parse(&[("from", "1"), ("to", "2.5"), ("columns", "2000")]).unwrap();
+        assert_eq!(
+            range.from.zip(range.to).map(|(from, to)| to.duration_since(from).unwrap().as_millis()),
+            Some(1_500)
+        );
+        assert_eq!(range.columns, NonZeroUsize::new(2_000));
+        for wrong in [
+            &[("from", "2"), ("to", "1")][..],
+            &[("from", "2"), ("to", "2")],
+            &[("from", "x")],
+            &[("to", "nan")],
+            &[("columns", "0")],
+            &[("columns", "2001")],
+            &[("since", "1")],
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }
 

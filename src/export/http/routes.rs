@@ -13,6 +13,7 @@ use crate::export::http::document::DocumentWriter;
 use crate::export::http::guard::{AllowedHosts, guard};
 use crate::export::http::live::{LiveDocument, TasksDocument};
 use crate::export::http::negotiation::{self, AcceptedEncodings};
+use crate::export::http::polls::PollsDocument;
 use crate::export::http::query::{self, Parameters};
 use crate::export::http::render::{DocumentRequest, JSON};
 use crate::export::http::response::{self, Failure};
@@ -33,6 +34,7 @@ pub(crate) fn router(state: HandlerState, allowed_hosts: AllowedHosts) -> Router
         .route("/profile.svg", get(findings::flame_graph))
         .route("/profile.pb.gz", get(findings::pprof_profile))
         .route("/stalls", get(stalls))
+        .route("/polls", get(polls))
         .route("/tasks", get(tasks))
         .route("/trace", get(trace_of_polls))
         .route("/live", get(live))
@@ -90,6 +92,19 @@ async fn trace_of_polls(
         // The findings are read last, so that they contain those of all stalls.
         let recording = source.flight(length);
         document.json(&trace::document(&recording, &source.findings()))
+    };
+    Ok(state.document(request, write).await)
+}
+
+async fn polls(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    let range = query::polls_range(parameters)?;
+    let request = DocumentRequest::new(format!("/polls {range:?}"), JSON, encodings);
+    let write = move |source: &dyn Source, document: &mut DocumentWriter| {
+        document.json(&PollsDocument::new(source.recorded_polls(range.start()), &range))
     };
     Ok(state.document(request, write).await)
 }

@@ -2,14 +2,16 @@
 
 use std::ops::Range;
 
+use crate::report::source_line;
+
 /// Returns the part of `line` that names the call at a column, counted from 1
 /// in bytes: `path::to::name` up to its opening bracket. If no call is
 /// recognised there, returns one character. `None` if no code is at the column:
 /// the file has changed since it was compiled.
 pub(super) fn at_column(line: &str, column: u32) -> Option<Range<usize>> {
-    let begin = usize::try_from(column).ok()?.checked_sub(1)?;
-    let rest = line.get(begin..)?;
-    let first = rest.chars().next().filter(|c| !c.is_whitespace())?;
+    let rest = source_line::code_at(line, column)?;
+    let begin = line.len() - rest.len();
+    let first = rest.chars().next()?;
     Some(begin..begin + called_path(rest).unwrap_or(first.len_utf8()))
 }
 

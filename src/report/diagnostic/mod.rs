@@ -145,7 +145,7 @@ fn notes(
     notes.add_all("evidence", evidence(finding.evidence));
     notes.add_all("evidence", weak_stalls(finding));
     if !finding.advice.is_empty() {
-        notes.add("help", clean(&finding.advice));
+        notes.add("help", text::advice(finding));
     }
     if finding.victims.driver_held && finding.victims.has_other_workers {
         notes.add("help", DRIVER_ADVICE);

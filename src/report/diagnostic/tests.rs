@@ -281,6 +281,18 @@ fn a_finding_says_how_many_stalls_may_be_at_another_line() {
     assert!(text.contains("2 of 12 stalls had one early sample"), "{text}");
 }
 
+/// What gives lines comes last, after a long advice for a computation.
+#[test]
+fn a_long_advice_is_whole() {
+    let mut finding = minimal();
+    finding.advice = format!("{0}; {0}; build with `strip = \"none\"`", "move it ".repeat(25).trim());
+    assert!(finding.advice.len() > 400);
+    let text = unwrapped(&without_source(&finding));
+    assert!(text.contains(&format!("help: {}", finding.advice)), "{text}");
+    finding.advice = "x".repeat(10_000);
+    assert!(without_source(&finding).len() < 1_000, "a name in it may be long");
+}
+
 #[test]
 fn a_stall_that_held_the_driver_says_what_stood_still_and_what_helps() {
     let mut finding = sample::sleep();

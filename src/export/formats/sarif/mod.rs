@@ -5,29 +5,30 @@
 //! location. Therefore a finding that no line of the repository belongs to is a
 //! notification of the run instead of a result.
 
+pub(crate) mod fingerprints;
 mod place;
 mod result;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use crate::export::formats::sarif::fingerprints::Fingerprints;
 use crate::export::formats::sarif::place::{Place, SOURCE_ROOT};
 use crate::export::formats::sarif::result::SarifResult;
 use crate::finding::{Finding, FindingsDocument};
-use crate::stable_hash::fnv1a;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
 /// Returns the findings as SARIF. The document is created while it is
 /// serialised, one result after another, and reads source lines from disk.
-pub(crate) fn document(document: &FindingsDocument) -> impl Serialize {
-    let (located, unlocated) = split_by_place(&document.findings);
+/// `fingerprints` are those of all findings of the process, of which the
+/// document may have a part.
+pub(crate) fn document<'d>(document: &'d FindingsDocument, fingerprints: &'d Fingerprints) -> impl Serialize {
+    let (located, unlocated) = split_by_place(&document.findings, fingerprints);
     Log { run: Run { document, located, unlocated } }
 }
 
@@ -45,42 +46,23 @@ struct Run<'d> {
 struct Located<'d> {
     finding: &'d Finding,
     place: Place,
-    fingerprint: String,
+    fingerprint: &'d str,
 }
 
-fn split_by_place(findings: &[Finding]) -> (Vec<Located<'_>>, Vec<&Finding>) {
-    let fingerprints = fingerprints(findings);
+fn split_by_place<'d>(
+    findings: &'d [Finding],
+    fingerprints: &'d Fingerprints,
+) -> (Vec<Located<'d>>, Vec<&'d Finding>) {
     let (mut located, mut unlocated) = (Vec::new(), Vec::new());
-    for (finding, fingerprint) in findings.iter().zip(fingerprints) {
+    for finding in findings {
         match Place::of(finding) {
-            Some(place) => located.push(Located { finding, place, fingerprint }),
+            Some(place) => {
+                located.push(Located { finding, place, fingerprint: fingerprints.of(finding) });
+            }
             None => unlocated.push(finding),
         }
     }
     (located, unlocated)
-}
-
-/// Returns a fingerprint for each finding. It has no line number, so that it
-/// remains the same when code above the line changes. Findings of one cause in
-/// one function are numbered in the order of their lines.
-fn fingerprints(findings: &[Finding]) -> Vec<String> {
-    let key = |finding: &Finding| {
-        let called = finding.primitive.as_deref().unwrap_or("?");
-        let function = finding.site.as_ref().map_or(called, |site| site.function.as_str());
-        fnv1a(format!("{}|{function}", finding.cause).as_bytes())
-    };
-    let keys: Vec<_> = findings.iter().map(key).collect();
-    let line = |finding: &Finding| finding.site.as_ref().and_then(|site| site.line);
-    let mut by_line: Vec<_> = (0..findings.len()).collect();
-    by_line.sort_by_key(|index| (line(&findings[*index]), &findings[*index].id));
-    let mut counts = HashMap::new();
-    let mut fingerprints = vec![String::new(); findings.len()];
-    for index in by_line {
-        let count: &mut u32 = counts.entry(keys[index]).or_default();
-        *count += 1;
-        fingerprints[index] = format!("{:016x}:{count}", keys[index]);
-    }
-    fingerprints
 }
 
 impl Serialize for Log<'_> {

@@ -75,6 +75,14 @@ impl Place {
 }
 
 impl Place {
+    /// Returns the whole line, if it is readable and has code at the column.
+    /// Else the file has changed since it was compiled.
+    fn source(&self) -> Option<String> {
+        let source = source_line::read_whole(&self.file, self.line?)?;
+        let column = self.column.filter(|_| self.relation == Relation::Site);
+        column.is_none_or(|column| source_line::code_at(&source, column).is_some()).then_some(source)
+    }
+
     /// `source` is the whole line, if it is readable.
     fn column_in_chars(&self, source: Option<&str>) -> Option<u32> {
         match self.relation {
@@ -89,18 +97,17 @@ impl PhysicalLocation {
     /// readable. Code scanning requires a line: if none is known, it is the
     /// first of the file, and the message of the result says so.
     pub(super) fn with_source(place: &Place) -> Self {
-        let source = place.line.and_then(|line| source_line::read_whole(&place.file, line));
-        let snippet = source.as_deref().map(source_line::shown);
+        let source = place.source();
         let mut location = Self::new(&place.file, place.line.unwrap_or(1));
         location.region.start_column = place.column_in_chars(source.as_deref());
-        let line = Region { snippet: snippet.map(|text| Snippet { text }), ..location.region };
-        match location.region.start_column {
-            None => location.region = line,
-            // The region begins at the column, the text at the line's start.
-            Some(_) if line.snippet.is_some() => {
-                location.context_region = Some(Region { start_column: None, ..line });
-            }
-            Some(_) => {}
+        let Some(line) = source.as_deref().map(source_line::excerpt) else { return location };
+        // The region ends with the line. Its text begins at the column.
+        let skipped = location.region.start_column.map_or(0, |column| column.saturating_sub(1));
+        let text: String = line.chars().skip(skipped as usize).collect();
+        location.region.snippet = (!text.is_empty()).then_some(Snippet { text });
+        if skipped > 0 {
+            let snippet = Some(Snippet { text: line });
+            location.context_region = Some(Region { start_column: None, snippet, ..location.region });
         }
         location
     }

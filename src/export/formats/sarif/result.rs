@@ -12,9 +12,6 @@ use crate::report::text::{self, clean};
 /// small.
 const MAX_FRAMES: usize = 16;
 
-/// Further parts of an advice are left out.
-const MAX_ADVICE_PARTS: usize = 8;
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SarifResult<'f> {
@@ -151,18 +148,12 @@ fn message(finding: &Finding, place: Option<String>) -> String {
         Evidence::Leaf => Some("Only the innermost frames of the stack are known.".to_owned()),
         Evidence::None => Some("No stack was captured.".to_owned()),
     };
-    let parts = [Some(text::title(finding)), place, lines_missing, evidence, Some(advice(finding))];
+    let parts = [Some(text::title(finding)), place, lines_missing, evidence, Some(text::advice(finding))];
     let sentences: Vec<_> = parts.into_iter().flatten().filter(|text| !text.trim().is_empty()).collect();
     let text = sentences.iter().map(|text| sentence(text)).collect::<Vec<_>>().join(" ");
-    // Readers would take a name of this form for a link.
-    text.replace("](", "] (")
-}
-
-/// Returns the advice. Each of its parts is short; all of them together may
-/// not be.
-fn advice(finding: &Finding) -> String {
-    let parts: Vec<_> = finding.advice.split("; ").take(MAX_ADVICE_PARTS).map(clean).collect();
-    parts.join("; ")
+    // Readers would take names of these forms for a link and a placeholder. The
+    // standard doubles braces, but not every reader undoes that.
+    text.replace("](", "] (").replace('{', "(").replace('}', ")")
 }
 
 /// Returns `text` with an upper-case letter at its start and a full stop at its

@@ -8,8 +8,17 @@ use crate::report::sample;
 /// GitHub cuts or refuses longer descriptions.
 const MAX_DESCRIPTION_CHARS: usize = 1_024;
 
+/// Returns the text of the document of all findings.
+fn text_of(document: &FindingsDocument) -> String {
+    serde_json::to_string(&super::document(document, &Fingerprints::new(&document.findings))).unwrap()
+}
+
+fn log_of(document: &FindingsDocument) -> Value {
+    serde_json::from_str(&text_of(document)).unwrap()
+}
+
 fn log(findings: Vec<Finding>) -> Value {
-    let text = serde_json::to_string(&document(&sample::document(findings))).unwrap();
+    let text = text_of(&sample::document(findings));
     for path in ["/home/", "/root/", "/usr/", "/rustc/", ".cargo", "registry/src"] {
         assert!(!text.contains(path), "{path} is of the machine: {text}");
     }
@@ -84,6 +93,7 @@ fn assert_is_message(message: &Value) {
     let text = text(&message["text"]);
     assert!(!text.starts_with(char::is_lowercase) && text.ends_with(['.', '…']), "not a sentence: {text}");
     assert!(!text.contains("](") && !text.contains(char::is_control), "{text:?}");
+    assert!(!text.contains(['{', '}']), "readers take it for a placeholder: {text}");
 }
 
 fn assert_is_location(run: &Value, location: &Value) {
@@ -148,6 +158,7 @@ fn a_document_without_findings_has_all_rules_and_no_results() {
     assert_is_accepted(&log);
     assert_eq!(results(&log).len(), 0);
     let driver = &log["runs"][0]["tool"]["driver"];
+    assert!(text(&driver["informationUri"]).starts_with("https://"), "{driver}");
     let ids: HashSet<_> = driver["rules"].as_array().unwrap().iter().map(|rule| text(&rule["id"])).collect();
     assert_eq!(ids.len(), Cause::ALL.len());
     for (index, notification) in driver["notifications"].as_array().unwrap().iter().enumerate() {
@@ -246,7 +257,7 @@ fn a_finding_without_a_place_is_a_notification() {
         finding.task.spawned_at = spawned_at.map(str::to_owned);
         let mut document_with_loss = sample::document(vec![finding.clone()]);
         document_with_loss.dropped = 3;
-        let log = serde_json::to_value(document(&document_with_loss)).unwrap();
+        let log = log_of(&document_with_loss);
         assert_is_accepted(&log);
         assert_eq!(results(&log).len(), 0, "{spawned_at:?}");
         let [lost, unlocated] = &notifications(&log)[..] else { panic!("{log}") };
@@ -282,7 +293,7 @@ fn hostile_names_are_accepted() {
         assert_eq!(one_result(finding.clone())["level"], "warning", "{name:?}");
         let mut document_of_program = sample::document(vec![finding]);
         document_of_program.process.program = format!("/home/me/{name}");
-        assert_is_accepted(&serde_json::to_value(document(&document_of_program)).unwrap());
+        assert_is_accepted(&log_of(&document_of_program));
     }
 }
 
@@ -301,25 +312,6 @@ fn the_category_is_the_name_of_the_program() {
 }
 
 #[test]
-fn a_fingerprint_remains_the_same_when_lines_move() {
-    let at = |line: u32| {
-        let mut finding = sample::sleep();
-        finding.id = format!("{line:016x}");
-        finding.site.as_mut().unwrap().line = Some(line);
-        finding
-    };
-    let before = fingerprints(&[at(31), at(40)]);
-    assert_eq!(before, fingerprints(&[at(35), at(52)]));
-    assert_eq!(before, fingerprints(&[at(52), at(35)]).into_iter().rev().collect::<Vec<_>>());
-    assert_ne!(before[0], before[1]);
-    let mut other_cause = at(31);
-    other_cause.cause = Cause::File;
-    assert_ne!(fingerprints(&[other_cause])[0], before[0]);
-    // It must not change between versions of loopscope either.
-    assert_eq!(before[0], "d94808c56519d44a:1");
-}
-
-#[test]
 fn the_source_line_is_shown_if_it_can_be_read() {
     let mut finding = sample::sleep();
     let site = finding.site.as_mut().unwrap();
@@ -330,8 +322,50 @@ fn the_source_line_is_shown_if_it_can_be_read() {
     let place =
         Place { file: "src/finding.rs".to_owned(), line: Some(1), column: Some(5), relation: Relation::Site };
     let location = serde_json::to_value(place::PhysicalLocation::with_source(&place)).unwrap();
-    assert_eq!(location["region"], json!({ "startLine": 1, "startColumn": 5 }));
+    assert_eq!(
+        (&location["region"]["startLine"], &location["region"]["startColumn"]),
+        (&json!(1), &json!(5))
+    );
+    assert!(text(&location["region"]["snippet"]["text"]).starts_with("Findings"), "{location}");
+    assert_eq!(location["contextRegion"]["startLine"], 1);
     assert!(text(&location["contextRegion"]["snippet"]["text"]).starts_with("//! Findings"), "{location}");
+}
+
+/// Debug information counts bytes, `std::panic::Location` counts characters,
+/// and a document counts what its `columnKind` says.
+#[test]
+fn a_column_leads_to_the_same_character_of_the_line_that_is_shown() {
+    let line = "\tlet größe = \"好\"; std::thread::sleep(x);";
+    let path = std::env::temp_dir().join(format!("loopscope-columns-{}.rs", std::process::id()));
+    std::fs::write(&path, format!("//\n{line}\r\n")).unwrap();
+    let before_call = &line[..line.find("std").unwrap()];
+    let (bytes, characters) = (before_call.len() as u32 + 1, before_call.chars().count() as u32 + 1);
+    assert_ne!(bytes, characters);
+    for (relation, column) in [(Relation::Site, bytes), (Relation::Spawn, characters)] {
+        let file = path.to_str().unwrap().to_owned();
+        let place = Place { file, line: Some(2), column: Some(column), relation };
+        let location = serde_json::to_value(place::PhysicalLocation::with_source(&place)).unwrap();
+        let snippet = json!({ "text": "std::thread::sleep(x);" });
+        let region = json!({ "startLine": 2, "startColumn": characters, "snippet": snippet });
+        assert_eq!(location["region"], region, "{relation:?}");
+        assert_eq!(location["contextRegion"]["snippet"]["text"], line, "{relation:?}");
+    }
+    // The file has changed since it was compiled.
+    let file = path.to_str().unwrap().to_owned();
+    let changed = Place { file, line: Some(2), column: Some(1), relation: Relation::Site };
+    let location = serde_json::to_value(place::PhysicalLocation::with_source(&changed)).unwrap();
+    assert_eq!(location["region"], json!({ "startLine": 2 }));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(log(Vec::new())["runs"][0]["columnKind"], "unicodeCodePoints");
+    // Without the file, bytes cannot be converted.
+    let place = Place {
+        file: "src/no-such-file.rs".to_owned(),
+        line: Some(2),
+        column: Some(bytes),
+        relation: Relation::Site,
+    };
+    let location = serde_json::to_value(place::PhysicalLocation::with_source(&place)).unwrap();
+    assert_eq!(location["region"], json!({ "startLine": 2 }));
 }
 
 #[test]
@@ -359,7 +393,7 @@ fn only_files_of_the_repository_are_named() {
 #[test]
 fn a_document_of_500_findings_is_small() {
     let findings: Vec<_> = (0..500).map(finding_with_deep_stack).collect();
-    let json = serde_json::to_vec(&document(&sample::document(findings))).unwrap();
+    let json = text_of(&sample::document(findings));
     assert!(json.len() < 2_500_000, "{} bytes", json.len());
 }
 

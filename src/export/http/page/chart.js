@@ -10,10 +10,11 @@ const TICK_STEPS = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 
 /** A bar is at least this wide, and the pointer may miss it by this distance. */
 const MIN_BAR_PIXELS = 2;
 const POINTER_TOLERANCE_PIXELS = 3;
+const HATCH_PIXELS = 6;
 /** A shorter drag is a click. */
 const MIN_DRAG_PIXELS = 5;
 const WHEEL_ZOOM = 0.002;
-const COLORS = ["ground", "paper", "line", "quiet", "ink", "accent", "busy", "short", "middle", "long"];
+const COLORS = ["ground", "paper", "line", "quiet", "ink", "accent", "busy", "poll", "short", "middle", "long"];
 const chart = { element: byId("chart"), plot: byId("plot"), overview: byId("overview"), left: 0, width: 0, height: 0,
   rows: [], isDirty: true, dragFrom: null, drawnAt: 0 };
 const colors = {};
@@ -21,6 +22,22 @@ const colors = {};
 function readColors() {
   const style = getComputedStyle(document.documentElement);
   for (const name of COLORS) colors[name] = style.getPropertyValue(`--${name}`);
+  colors.hatch = hatchPattern(colors.quiet);
+}
+
+/** Returns the pattern of the time of which nothing is known. */
+function hatchPattern(color) {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = HATCH_PIXELS;
+  const context = tile.getContext("2d");
+  context.strokeStyle = color;
+  context.globalAlpha = 0.5;
+  for (const offset of [-HATCH_PIXELS, 0, HATCH_PIXELS]) {
+    context.moveTo(offset - 1, HATCH_PIXELS + 1);
+    context.lineTo(offset + HATCH_PIXELS + 1, -1);
+  }
+  context.stroke();
+  return chart.plot.getContext("2d").createPattern(tile, "repeat");
 }
 
 /** Reads where the rows are. Only after a change, because it makes the browser compute the layout. */
@@ -88,7 +105,9 @@ function drawLanes() {
   for (const row of chart.rows) {
     const isFold = row.lane === foldRow;
     if (isFold && laneOrder.isOpen) continue;
-    drawBusy(context, row, range, isFold ? laneOrder.folded : new Set([row.lane.label]));
+    const labels = isFold ? laneOrder.folded : new Set([row.lane.label]);
+    drawBusy(context, row, range, labels);
+    drawRecorded(context, row, range, labels);
     drawStalls(context, row, range, stallsOf.get(row.lane.label) ?? [], now);
   }
 }
@@ -227,7 +246,15 @@ function moveCrosshair(event) {
   setText(crosshair.firstElementChild, clockTime(time, step));
   const stall = stallAt(event.offsetX, event.offsetY);
   chart.plot.style.cursor = stall ? "pointer" : "crosshair";
-  setText(byId("readout"), stall ? `${stallTitle(stall)} · ${describe(stall)}` : "");
+  const poll = stall ? null : pollUnder(event.offsetX, event.offsetY);
+  setText(byId("readout"), stall ? `${stallTitle(stall)} · ${describe(stall)}` : poll ? `Poll of ${stallTitle(poll)}` : "");
+}
+
+/** Returns the recorded poll under the pointer, if it is listed. */
+function pollUnder(x, y) {
+  const row = chart.rows.find(({ top, height }) => y >= top && y <= top + height);
+  const range = visibleRange();
+  return row && row.lane !== foldRow ? pollAt(row.lane.label, timeAt(x, range), (range.to - range.from) / chart.width) : null;
 }
 
 function showSelection(event) {

@@ -10,33 +10,78 @@ const MAX_BUSY_INTERVALS = 3600;
 const LINE_BINS = 60;
 /** The start of a stall in progress is converted anew in each response, so it may change by less than this. */
 const START_TOLERANCE_SECONDS = 1e-3;
-const recent = { samples: [], ended: new Map(), ongoing: [], stalls: [], busy: [], labels: [], isTrimmed: false };
+/** The page's times follow the server's clock of intervals. If they differ from the wall clock by more, they are moved. */
+const MAX_CLOCK_ERROR_SECONDS = 0.1;
+/** `scopeStart` is the start of the scope in Unix seconds. All times of the page are counted from it. */
+const recent = { samples: [], ended: new Map(), ongoing: [], stalls: [], busy: [], labels: [], isTrimmed: false, scopeStart: 0 };
 
 const stallKey = (stall) => `${stall.worker} ${stall.start_unix_ns}`;
+
+/**
+ * Converts a time of a document, which has computed it from its own reading of the wall clock, as it has `startUnixNs`,
+ * the start of the scope. So equal times of two documents are equal, whatever happened to the wall clock between them.
+ */
+const pageTime = (unixNs, startUnixNs) => recent.scopeStart + (unixNs - (startUnixNs ?? 0)) / 1e9;
+
+/** Converts a time of the page to the server's wall clock, and back. */
+const clockError = () => (page.live?.scope_start_unix_ns ?? 0) / 1e9 - recent.scopeStart;
+const toWallClock = (seconds) => seconds + clockError();
+const fromWallClock = (seconds) => seconds - clockError();
+
+/** Moves all times of the page. */
+function moveTimes(distance) {
+  recent.scopeStart += distance;
+  for (const sample of recent.samples) {
+    sample.now += distance;
+    sample.start += distance;
+  }
+  for (const times of [...recent.stalls, ...recent.busy, view]) {
+    times.from += distance;
+    times.to += distance;
+  }
+  selected.from += distance;
+  forgetPolls();
+}
+
+/** Returns whether a sample is from another process than the last one, or counts from zero again. */
+function hasRestarted(live) {
+  const last = recent.samples.at(-1);
+  if (!last) return false;
+  const polls = (sample) => sample.workers.reduce((sum, worker) => sum + worker.polls, 0);
+  if (last.process.pid !== live.process.pid || polls(live) < polls(last)) return true;
+  // In a container, the process id is the same after a restart. A clock that was set moves the start too.
+  const age = (sample) => (sample.now_unix_ns - sample.scope_start_unix_ns) / 1e9;
+  const passed = (performance.now() - page.receivedAt) / 1e3;
+  const isLater = live.scope_start_unix_ns / 1e9 > recent.scopeStart + 0.5;
+  return isLater && age(live) < passed + 1 && age(live) < age(last) + passed - 0.5;
+}
 
 /**
  * Adds a sample: one response of /live, which contains totals. It has all stalls that had not ended at `since`. If it is
  * from another process, or counts from zero again, the older samples are removed.
  */
 function addSample(live, since) {
-  const last = recent.samples.at(-1);
-  const polls = (sample) => sample.workers.reduce((sum, worker) => sum + worker.polls, 0);
-  // In a container, the process id is the same after a restart. The start is computed anew for each document.
-  const hasRestarted = () => live.scope_start_unix_ns / 1e9 > last.now + 1;
-  if (last && (last.process.pid !== live.process.pid || polls(live) < polls(last) || hasRestarted())) {
+  if (hasRestarted(live)) {
     Object.assign(recent, { samples: [], busy: [], isTrimmed: false });
     recent.ended.clear();
+    forgetPolls();
   }
-  live.now = live.now_unix_ns / 1e9;
-  live.start = live.scope_start_unix_ns ? live.scope_start_unix_ns / 1e9 : null;
+  const scopeStart = (live.scope_start_unix_ns ?? 0) / 1e9;
+  if (recent.samples.length === 0) recent.scopeStart = scopeStart;
+  else if (Math.abs(scopeStart - recent.scopeStart) > MAX_CLOCK_ERROR_SECONDS) moveTimes(scopeStart - recent.scopeStart);
+  live.now = pageTime(live.now_unix_ns, live.scope_start_unix_ns);
+  live.start = live.scope_start_unix_ns ? recent.scopeStart : null;
   live.kinds = new Map(live.tasks.kinds.map((kind) => [kind.name, kind]));
   addStalls(live, since);
-  // The time of a poll is counted as it ends. The polls in progress that are stalls are known.
-  for (const stall of recent.ongoing) {
-    const kind = live.kinds.get(stall.task);
+  // The time of a poll is counted as it ends. The polls in progress that are stalls are known. A stall may be longer than
+  // its present poll: one task may hold the worker over many polls.
+  const activeSeconds = new Map(live.workers.map((worker) => [worker.label, worker.active_poll_seconds ?? 0]));
+  for (const { task, worker } of recent.ongoing) {
+    const kind = live.kinds.get(task);
     if (!kind) continue;
-    kind.poll.sum_seconds += live.now - stall.from;
-    kind.poll.max_seconds = Math.max(kind.poll.max_seconds, live.now - stall.from);
+    const seconds = activeSeconds.get(worker) ?? 0;
+    kind.poll.sum_seconds += seconds;
+    kind.poll.max_seconds = Math.max(kind.poll.max_seconds, seconds);
   }
   const previous = recent.samples.at(-1);
   live.curves = previous ? secondQuantiles(previous, live) : new Map();
@@ -48,11 +93,12 @@ function addSample(live, since) {
 function addStalls(live, since) {
   if (live.stalls.length >= SERVER_STALLS) recent.isTrimmed = true;
   for (const stall of live.stalls) {
-    stall.from = stall.start_unix_ns / 1e9;
-    stall.to = stall.end_unix_ns === null ? Infinity : stall.end_unix_ns / 1e9;
+    stall.from = pageTime(stall.start_unix_ns, live.scope_start_unix_ns);
+    stall.to = stall.end_unix_ns === null ? Infinity : pageTime(stall.end_unix_ns, live.scope_start_unix_ns);
   }
+  const sinceTime = fromWallClock(since);
   // An end that was not final is replaced by the final one, which may have another start.
-  for (const [key, stall] of recent.ended) if (stall.to > since + 1e-6) recent.ended.delete(key);
+  for (const [key, stall] of recent.ended) if (stall.to > sinceTime + 1e-5) recent.ended.delete(key);
   for (const stall of live.stalls) if (stall.end_unix_ns !== null) recent.ended.set(stallKey(stall), stall);
   for (const key of recent.ended.keys()) {
     if (recent.ended.size <= MAX_STALLS) break;
@@ -176,6 +222,20 @@ function rangeSums(range) {
     }
   }
   return sums;
+}
+
+/** Returns the sample from which the figures of the last minute count, or null if they count from the start of the scope. */
+function firstSample(live) {
+  const isYoung = live.start !== null && live.now - live.start < WINDOW_SECONDS;
+  return isYoung || recent.samples[0] === live ? null : recent.samples[0];
+}
+
+/** Says from when on these figures count. */
+function windowText(live) {
+  const first = firstSample(live);
+  const seconds = live.now - (first?.now ?? live.start ?? live.now);
+  if (!first) return seconds < WINDOW_SECONDS ? `the ${span(Number(seconds.toPrecision(2)))} since the start` : `since the start, ${span(seconds)} ago`;
+  return seconds < WINDOW_SECONDS - 1.5 ? `the last ${Math.max(1, Math.round(seconds))} s` : "the last minute";
 }
 
 /** Returns the number of workers. The thread of a root future has a lane, but is not a worker. */

@@ -109,8 +109,10 @@ function renderFoldRow(live, sums) {
 function busyShare(label, live) {
   const isPast = view.mode === "fixed";
   const intervals = isPast ? recent.busy.filter(({ from, to }) => to > view.from && from < view.to) : recent.busy.slice(-BUSY_INTERVALS);
+  // A mean of a part of the range is not that of the range.
+  if (isPast && !(intervals[0]?.from <= view.from)) return null;
   const worker = live.workers.find((other) => other.label === label);
-  if (intervals.length === 0 && !isPast) {
+  if (intervals.length === 0) {
     const seconds = live.start && live.now - live.start;
     return worker && seconds > 0 ? Math.min(1, worker.busy_seconds / seconds) : null;
   }
@@ -120,8 +122,10 @@ function busyShare(label, live) {
 
 function renderLaneState(lane, live, sums) {
   const busy = busyShare(lane.label, live);
+  const least = busy === null ? recordedShare(lane.label, visibleRange()) : null;
+  const text = busy !== null ? `${percent(busy)} busy, ` : least !== null ? `${percent(least)} or more busy, ` : "";
   const count = sums.workers.get(lane.label)?.count ?? 0;
-  lane.idleText = `${busy === null ? "" : `${percent(busy)} busy, `}${counted(count, "stall", "stalls")}`;
+  lane.idleText = text + counted(count, "stall", "stalls");
 }
 
 /** Also runs between responses, so that the age of a stall in progress grows. */

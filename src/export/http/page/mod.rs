@@ -1,6 +1,6 @@
 //! The live page at `/`: one document that includes its style and script. It
-//! requests only `/live`, `/findings` and `/profile.folded` from its own
-//! server.
+//! requests only `/live`, `/findings`, `/polls` and `/profile.folded` from its
+//! own server.
 
 use axum::http::HeaderValue;
 
@@ -10,6 +10,7 @@ macro_rules! script {
             include_str!("format.js"),
             include_str!("settings.js"),
             include_str!("history.js"),
+            include_str!("polls.js"),
             include_str!("view.js"),
             include_str!("lanes.js"),
             include_str!("chart.js"),

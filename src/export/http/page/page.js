@@ -21,7 +21,7 @@ async function refresh() {
   clearTimeout(page.timer);
   const refreshId = ++page.refreshId;
   const startedAt = performance.now();
-  const since = page.live ? Number((page.live.now - STALLS_OVERLAP_SECONDS).toFixed(3)) : 0;
+  const since = page.live ? Number((page.live.now_unix_ns / 1e9 - STALLS_OVERLAP_SECONDS).toFixed(3)) : 0;
   let live = null;
   try {
     const response = await fetch(since > 0 ? `live?since=${since}` : "live", { signal: AbortSignal.timeout(RESPONSE_TIMEOUT_MS) });
@@ -41,6 +41,7 @@ async function refresh() {
   addSample(live, since);
   page.receivedAt = performance.now();
   render(live);
+  updatePolls();
 }
 
 function render(live) {
@@ -112,14 +113,13 @@ function renderTiles(live) {
   const blocked = recent.ongoing.length;
   tile("now", `${blocked} of ${workerCount(live)}`, blocked > 0 ? `longest: ${duration(live.now - oldest)}` : "workers", blocked > 0 ? "bad" : "");
 
-  const delays = live.tasks.kinds.map((kind) => difference(recent.samples[0].kinds.get(kind.name)?.delay, kind.delay));
+  const first = firstSample(live);
+  const delays = live.tasks.kinds.map((kind) => difference(first?.kinds.get(kind.name)?.delay, kind.delay));
   const bucketCount = live.tasks.bounds_seconds.length + 1;
   const buckets = Array.from({ length: bucketCount }, (_, index) => delays.reduce((sum, { buckets }) => sum + buckets[index], 0));
   const p99 = quantile({ buckets, max: Math.max(0, ...delays.map(({ max }) => max)) }, 0.99, live.tasks.bounds_seconds);
   tile("delay", p99 === null ? "–" : duration(p99), "from wake to poll", p99 > live.threshold_seconds ? "bad" : "");
 
-  // Without an earlier sample, totals since the start of the scope are the best that is known.
-  const first = recent.samples[0] === live ? null : recent.samples[0];
   const seconds = live.now - (first?.now ?? live.start ?? live.now);
   const added = (total) => Math.max(0, total(live) - (first ? total(first) : 0));
   const used = seconds > 0 ? added(({ workers }) => workers.reduce((sum, worker) => sum + worker.busy_seconds, 0)) / (seconds * workerCount(live)) : null;
@@ -130,8 +130,10 @@ function renderTiles(live) {
   tile("starved", duration(starved), "not caused by the code", starved > 1 ? "warn" : "");
 
   const cpu = seconds > 0 ? added((sample) => sample.watchdog_cpu_seconds) / seconds : null;
-  const dropped = live.dropped > 0 ? `; ${counted(live.dropped, "observation", "observations")} dropped so far` : "";
-  tile("observer", cpu === null ? "–" : percent(cpu), `of one CPU${dropped}`, "");
+  tile("observer", cpu === null ? "–" : percent(cpu), "of one CPU", "");
+  const isOfOtherTime = first ? live.now - first.now < WINDOW_SECONDS - 1.5 : length >= WINDOW_SECONDS - 1;
+  const dropped = live.dropped > 0 ? ` ${counted(live.dropped, "observation", "observations")} dropped since the start.` : "";
+  setText(byId("tiles-window"), `${isOfOtherTime ? "Schedule delay, busy, waiting, watchdog" : "All figures"}: ${windowText(live)}.${dropped}`);
 }
 
 /** Announces a text to screen readers. */
@@ -149,8 +151,10 @@ function setPaused(paused) {
   page.paused = paused;
   byId("pause").setAttribute("aria-pressed", String(paused));
   renderStatus();
-  if (paused) clearTimeout(page.timer);
-  else refresh();
+  if (!paused) return refresh();
+  clearTimeout(page.timer);
+  clearTimeout(recorded.timer);
+  recorded.timer = 0;
 }
 
 byId("pause").addEventListener("click", () => setPaused(!page.paused));

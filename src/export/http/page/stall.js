@@ -89,16 +89,25 @@ function renderStall() {
   });
 }
 
+/** Shows a stall or a poll in the middle third of the range. */
+function zoomTo(poll) {
+  const length = stallLength(poll);
+  setRange(poll.from - length, poll.from + 2 * length);
+}
+
 function renderLongest(live) {
   const range = visibleRange();
   const inRange = recent.stalls.filter((stall) => stall.to >= range.from && stall.from <= range.to);
   const isOngoing = (stall) => stall.to === Infinity;
   inRange.sort((a, b) => isOngoing(b) - isOngoing(a) || stallLength(b) - stallLength(a));
-  const shown = inRange.slice(0, LONGEST_POLLS);
+  const stalls = inRange.slice(0, LONGEST_POLLS);
+  const polls = longestPolls(range, inRange, LONGEST_POLLS - stalls.length);
+  const shown = [...stalls, ...polls];
   const active = Math.max(0, ...live.workers.map((worker) => worker.active_poll_seconds ?? 0));
   setText(
     byId("longest-hint"),
     `${inRange.length === 0 ? "No poll" : counted(inRange.length, "poll", "polls")} over ${duration(live.threshold_seconds)}, by the clock, those in progress first. ` +
+      `${polls.length > 0 ? "The recorded polls after them are shorter, or the machine delayed them. " : ""}` +
       `${active > 0 ? `The oldest poll in progress has lasted ${duration(active)}. ` : ""}Single tasks are not recorded: the longest poll and delay of each kind are below.`,
   );
   byId("longest-table").hidden = shown.length === 0;
@@ -110,14 +119,15 @@ function renderLongest(live) {
     row.stall = stall;
     const [length, begin, worker, task, place] = row.cells;
     setText(length.firstElementChild, isOngoing(stall) ? `${age(stallLength(stall))} …` : duration(stallLength(stall)));
-    setAriaLabel(length.firstElementChild, `Select: ${stallTitle(stall)}`);
+    const isPoll = polls.includes(stall);
+    setAriaLabel(length.firstElementChild, `${isPoll ? "Zoom to" : "Select"}: ${stallTitle(stall)}`);
     setClass(row, "ongoing", isOngoing(stall));
     setText(begin, clockTime(stall.from, 1e-3));
     setText(worker, stall.worker);
     setText(task, stall.task);
     const finding = findingOf(stall.finding);
     if (finding) setPlace(place, placeOf(finding), true);
-    else setText(place, "not known");
+    else setText(place, isPoll && stallLength(stall) < live.threshold_seconds ? "no stall" : "not known");
   });
 }
 
@@ -129,6 +139,7 @@ function longestRow() {
   const button = document.createElement("button");
   button.type = "button";
   button.addEventListener("click", () => {
+    if (!recent.stalls.includes(row.stall)) return zoomTo(row.stall);
     selectStall(row.stall, true);
     const range = visibleRange();
     if (row.stall.from < range.from) setRange(row.stall.from, range.to);
@@ -142,9 +153,7 @@ byId("stall-next").addEventListener("click", () => selectNeighbour(1));
 byId("stall-close").addEventListener("click", closeStall);
 byId("stall-zoom").addEventListener("click", () => {
   const stall = selectedStall();
-  if (!stall) return;
-  const length = stallLength(stall);
-  setRange(stall.from - length, stall.from + 2 * length);
+  if (stall) zoomTo(stall);
 });
 byId("stall-finding").addEventListener("click", () => {
   const finding = selectedStall()?.finding;

@@ -27,9 +27,9 @@ function rowOf(name) {
 
 /** Computes the values of a kind within the last minute. */
 function rowValues(kind, live) {
-  const first = recent.samples[0];
-  const earlier = first === live ? null : first.kinds.get(kind.name);
-  const seconds = live.now - (first === live ? (live.start ?? live.now) : first.now);
+  const first = firstSample(live);
+  const earlier = first?.kinds.get(kind.name);
+  const seconds = live.now - (first?.now ?? live.start ?? live.now);
   const poll = difference(earlier?.poll, kind.poll);
   const delay = difference(earlier?.delay, kind.delay);
   const bounds = live.tasks.bounds_seconds;
@@ -61,7 +61,7 @@ function renderTasks(live) {
   for (const values of shown) fillRow(rowOf(values.name), values, live);
   setChildren(byId("kinds"), shown.map(({ name }) => rowOf(name).root));
   const kinds = counted(all.length, "kind", "kinds");
-  setText(byId("tasks-count"), !wanted ? kinds : matching.length > 0 ? `${matching.length} of ${kinds}` : `No kind matches “${wanted}”.`);
+  setText(byId("tasks-count"), !wanted ? `${kinds}; ${windowText(live)}` : matching.length > 0 ? `${matching.length} of ${kinds}` : `No kind matches “${wanted}”.`);
   const button = byId("tasks-all");
   button.hidden = matching.length <= INITIAL_KINDS;
   setText(button, showAllKinds ? `Show the first ${INITIAL_KINDS}` : `Show all ${matching.length}`);

@@ -60,6 +60,7 @@ function rangeChanged() {
   writeHash();
   laneOrder.at = -Infinity;
   renderLast();
+  updatePolls();
 }
 
 function renderRange() {
@@ -78,8 +79,8 @@ function hashText() {
   const parameters = new URLSearchParams();
   if (view.finding) parameters.set("finding", view.finding);
   if (view.mode === "fixed") {
-    parameters.set("from", view.from.toFixed(6));
-    parameters.set("to", view.to.toFixed(6));
+    parameters.set("from", toWallClock(view.from).toFixed(6));
+    parameters.set("to", toWallClock(view.to).toFixed(6));
   } else if (view.mode === "all") parameters.set("all", "");
   else if (view.span !== WINDOW_SECONDS) parameters.set("last", String(view.span));
   return String(parameters).replace(/=(?=&|$)/, "");
@@ -96,7 +97,7 @@ function readHash() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   const [from, to, last] = ["from", "to", "last"].map((name) => (parameters.has(name) ? Number(parameters.get(name)) : NaN));
   const isSpan = (seconds) => seconds >= MIN_SPAN_SECONDS && seconds <= MAX_SPAN_SECONDS;
-  if (isSpan(to - from)) Object.assign(view, { mode: "fixed", from, to });
+  if (isSpan(to - from)) Object.assign(view, { mode: "fixed", from: fromWallClock(from), to: fromWallClock(to) });
   else if (isSpan(last)) Object.assign(view, { mode: "last", span: last });
   else if (parameters.has("all")) view.mode = "all";
   laneOrder.at = -Infinity;
@@ -119,4 +120,5 @@ byId("follow").addEventListener("click", () => {
 addEventListener("hashchange", () => {
   readHash();
   renderLast();
+  updatePolls();
 });

@@ -10,7 +10,7 @@ use super::*;
 use crate::export::http::stream::WriteLimits;
 use crate::export::source::Source;
 use crate::finding::Finding;
-use crate::snapshot::{FlightRecording, Snapshot};
+use crate::snapshot::{FlightRecording, RecordedPolls, Snapshot};
 
 /// A source whose reads wait until the gate is open.
 struct GatedSource {
@@ -79,6 +79,11 @@ impl Source for GatedSource {
     fn flight(&self, length: Duration) -> FlightRecording {
         self.wait(&Gated::Everything);
         self.source.flight(length)
+    }
+
+    fn recorded_polls(&self, since: SystemTime) -> RecordedPolls {
+        self.wait(&Gated::Everything);
+        self.source.recorded_polls(since)
     }
 
     fn health(&self) -> Health {

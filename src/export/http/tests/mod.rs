@@ -24,7 +24,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// All documents but the page and the health.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "/findings",
     "/findings.txt",
     "/findings/sleep-5f3a",
@@ -33,6 +33,7 @@ const DOCUMENTS: [&str; 12] = [
     "/profile.svg",
     "/profile.pb.gz",
     "/stalls",
+    "/polls",
     "/tasks",
     "/trace",
     "/live",
@@ -299,6 +300,20 @@ fn stalls_can_be_limited_by_time() {
     }
     for query in ["?since=yesterday", "?since=", "?since=-1", "?since=nan", "?until=1", "?since=%ff"] {
         assert_one_sentence(&get(&telemetry, &format!("/stalls{query}")), 400);
+    }
+}
+
+#[test]
+fn polls_of_a_range_are_served() {
+    let (telemetry, _) = start_server();
+    let response = get(&telemetry, "/polls?from=1&to=2&columns=4");
+    let polls: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+    let row = &polls["workers"][0];
+    assert_eq!(row["busy_shares"], serde_json::json!([1.0, 1.0, 0.0, 0.0]));
+    assert_eq!(row["polls"], serde_json::json!([[0, 500_000_000, 1]]));
+    assert_eq!(row["complete_since_unix_ns"], 1_000_000_000);
+    for wrong in ["/polls?from=2&to=1", "/polls?columns=0", "/polls?since=1"] {
+        assert_one_sentence(&get(&telemetry, wrong), 400);
     }
 }
 
