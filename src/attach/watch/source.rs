@@ -7,7 +7,7 @@ use crate::export::source::{Health, Source};
 use crate::finding::{Finding, FindingsDocument, StallsDocument};
 use crate::process::Process;
 use crate::scope::state::{self, ScopeState, UNHEALTHY_AFTER};
-use crate::snapshot::{FlightRecording, Snapshot};
+use crate::snapshot::{FlightRecording, RecordedPolls, Snapshot};
 
 /// The findings of a process that is watched from outside.
 #[derive(Debug)]
@@ -53,6 +53,10 @@ impl Source for ProcessSource {
 
     fn flight(&self, length: Duration) -> FlightRecording {
         self.state.flight(length)
+    }
+
+    fn recorded_polls(&self, since: SystemTime) -> RecordedPolls {
+        self.state.recorded_polls(since)
     }
 
     fn health(&self) -> Health {
