@@ -87,6 +87,10 @@ impl TaskReader {
 fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     let mut list = TaskList::default();
     let areas = memory.areas();
+    if areas.images.is_empty() {
+        list.notes.push("the list of the process's mappings cannot be read".to_owned());
+        return list;
+    }
     let mut budget = Budget::new(max_searched_bytes);
     let vtables = Vtables::find(memory, &areas, &mut budget);
     if vtables.is_empty() {
@@ -126,6 +130,9 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     list.torn = torn + vanished;
     let mut locations = Locations::new(memory, &vtables);
     list.tasks = tasks.into_iter().map(|cell| found(cell, &mut locations)).collect();
+    if memory.areas().images.is_empty() {
+        list.notes.push("the process ended while it was read".to_owned());
+    }
     list.tasks.sort_unstable_by_key(|task| (task.id, task.header));
     list
 }

@@ -17,7 +17,7 @@ const MAX_SLOTS: u64 = 1 << 24;
 /// The number of jobs that are read of one queue.
 const MAX_JOBS: u64 = 1 << 16;
 /// The number of places that are tried as the queue of one scheduler.
-const MAX_QUEUES: usize = 64;
+const MAX_QUEUES: usize = 8192;
 /// Addresses of data are below this.
 const ADDRESS_LIMIT: u64 = 1 << 56;
 
@@ -43,13 +43,17 @@ pub(super) fn queued_jobs(memory: &impl Memory, vtables: &Vtables, handle: u64) 
             bytes.unwrap_or_default().as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
         deques.extend(words.windows(4).flat_map(deques_of));
     });
-    for deque in deques.into_iter().take(MAX_QUEUES) {
-        let jobs = deque.jobs(memory, vtables);
-        if !jobs.is_empty() {
-            return jobs;
+    deques.truncate(MAX_QUEUES);
+    let mut jobs = Vec::new();
+    let mut read_jobs = 0;
+    for deque in deques {
+        if read_jobs < MAX_JOBS as usize {
+            let more = deque.jobs(memory, vtables);
+            read_jobs += more.len();
+            jobs.extend(more);
         }
     }
-    Vec::new()
+    jobs
 }
 
 /// Returns what four words can mean: the compiler chooses their order.
