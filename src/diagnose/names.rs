@@ -49,8 +49,9 @@ fn readable(name: &str) -> String {
 
 /// Returns the name of a type, such as that of an async function's state, as
 /// the function is written: without type parameters, and without `{impl#0}`.
+#[cfg(all(feature = "attach", stack_capture))]
 pub(crate) fn of_type(name: &str) -> String {
-    let is_written = |part: &&str| !part.starts_with("{impl#");
+    let is_written = |part: &&str| !part.starts_with("{impl#") && !part.starts_with("{closure_env#");
     let parts: Vec<_> = split_path(name).filter(is_written).collect();
     without_parameters(&readable(&parts.join("::")))
 }

@@ -5,6 +5,7 @@
 //! the units stays in memory.
 
 mod bytes;
+#[cfg(feature = "attach")]
 mod debug_info;
 mod elf;
 mod functions;
@@ -28,6 +29,7 @@ use gimli::{Dwarf, Unit};
 
 use crate::diagnose::compile_unit::CompileUnit;
 pub(crate) use crate::diagnose::image::bytes::Bytes;
+#[cfg(feature = "attach")]
 pub(crate) use crate::diagnose::image::debug_info::{DebugInfo, OpenUnit};
 use crate::diagnose::image::elf::Elf;
 use crate::diagnose::image::functions::KnownEntries;
@@ -144,12 +146,14 @@ impl Image {
     }
 
     /// Opens the debug information of the file that was loaded.
+    #[cfg(feature = "attach")]
     pub(crate) fn debug_info(&mut self, file: &CodeFile, max_memory: u64) -> Result<DebugInfo, MissingLines> {
         DebugInfo::open(&self.open(file)?, file, max_memory)
     }
 
     /// Returns the functions whose names contain a text, with the addresses in
     /// the file; at most `max_symbols`.
+    #[cfg(feature = "attach")]
     pub(crate) fn functions_with(
         &mut self,
         file: &CodeFile,

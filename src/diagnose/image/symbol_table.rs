@@ -98,6 +98,7 @@ fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
 
 /// Returns the functions whose names contain a text, with their addresses.
 /// Reads the table once.
+#[cfg(feature = "attach")]
 pub(super) fn functions_with(
     table: &Bytes,
     strings: &Bytes,

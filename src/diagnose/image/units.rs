@@ -88,6 +88,7 @@ impl UnitIndex {
     }
 
     /// Returns the offsets of all units.
+    #[cfg(feature = "attach")]
     pub(super) fn offsets(&self) -> &[usize] {
         &self.units
     }
