@@ -138,7 +138,8 @@ impl Reader<'_> {
                     self.enter_module();
                     continue;
                 }
-                "use" => {
+                // `impl Trait + use<'a>` names what a type captures.
+                "use" if self.text(1) != "<" => {
                     self.at += 1;
                     let line = self.line();
                     self.use_tree(&Path::new(), is_public, line, 0);
