@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Acquire;
 
 use crate::evidence::Capture;
 use crate::os::ThreadInfo;
+use crate::process::Process;
 use crate::record::clock::Clock;
 use crate::record::slot::Slot;
 use crate::self_metrics::{CaptureOutcome, SelfMetrics};
@@ -40,7 +41,7 @@ pub(crate) struct CaptureTools<'t> {
 pub(crate) struct Unwinder;
 
 impl Unwinder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_: Process) -> Self {
         Self
     }
 

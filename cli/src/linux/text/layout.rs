@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use loopscope::report::{width, wrapped};
 
-use crate::linux::text::View;
+use crate::linux::text::view::View;
 
 /// The columns of a label and the space behind it.
 const LABEL_COLUMNS: usize = 15;

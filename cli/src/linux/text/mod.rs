@@ -14,6 +14,7 @@ mod tests;
 mod threads;
 mod tree;
 mod verdicts;
+mod view;
 mod words;
 
 use std::path::Path;
@@ -22,23 +23,13 @@ use loopscope::attach::{PsDocument, PsRuntime, PsRuntimeKind};
 use loopscope::report::printable;
 
 use crate::linux::text::layout::Page;
+pub(crate) use crate::linux::text::view::View;
 use crate::linux::text::words::{count, thousands};
 
 /// In fewer columns, nothing can be read.
 pub(crate) const MIN_COLUMNS: usize = 40;
 /// How many runtimes have a line.
 const MAX_RUNTIMES: usize = 8;
-
-/// How the text looks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct View {
-    pub(crate) columns: usize,
-    pub(crate) has_color: bool,
-    /// Whether the chains of awaits are printed.
-    pub(crate) is_tree: bool,
-    /// Whether each task is printed, and every group.
-    pub(crate) lists_all: bool,
-}
 
 /// Returns the state of the process as text.
 pub(crate) fn text(document: &PsDocument, view: &View) -> String {
