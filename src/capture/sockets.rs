@@ -72,7 +72,7 @@ impl SocketTable {
 }
 
 /// Returns the inode and the socket of each line.
-fn read(process: Process, list: &str, protocol: Protocol) -> impl Iterator<Item = (u64, Socket)> + use<> {
+fn read(process: Process, list: &'static str, protocol: Protocol) -> impl Iterator<Item = (u64, Socket)> {
     let file = File::open(process.proc_path(list)).ok();
     let mut reader = file.map(|file| BufReader::new(file.take(MAX_LIST_BYTES)));
     let lines = std::iter::from_fn(move || {
