@@ -100,8 +100,8 @@ fn parse_internet(line: &str, transport: Transport) -> Option<(u64, Socket)> {
     Some((inode, Socket { transport, address: Some(address) }))
 }
 
-/// Parses an address in hexadecimal: words of 32 bits as they are in memory, and
-/// the port.
+/// Parses an address in hexadecimal: words of 32 bits as they are in memory,
+/// and the port.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
