@@ -72,7 +72,7 @@ impl SocketTable {
 }
 
 /// Returns the inode and the socket of each line.
-fn read(process: Process, list: &str, protocol: Protocol) -> impl Iterator<Item = (u64, Socket)> + use<> {
+fn read(process: Process, list: &'static str, protocol: Protocol) -> impl Iterator<Item = (u64, Socket)> {
     let file = File::open(process.proc_path(list)).ok();
     let mut reader = file.map(|file| BufReader::new(file.take(MAX_LIST_BYTES)));
     let lines = std::iter::from_fn(move || {
@@ -100,8 +100,8 @@ fn parse_internet(line: &str, transport: Transport) -> Option<(u64, Socket)> {
     Some((inode, Socket { transport, address: Some(address) }))
 }
 
-/// Parses an address in hexadecimal: words of 32 bits as they are in memory, and
-/// the port.
+/// Parses an address in hexadecimal: words of 32 bits as they are in memory,
+/// and the port.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
