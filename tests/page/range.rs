@@ -1,7 +1,7 @@
 //! The time range: zoom, the address, the stalls in it, many workers.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loopscope::Named;
 use serde_json::Value;
