@@ -59,20 +59,20 @@ impl Process {
 
     /// Returns when the process started, in clock ticks since the machine did.
     /// It tells a process from a later one with the same id.
-    #[cfg(any(feature = "attach", test))]
+    #[cfg(feature = "attach")]
     pub(crate) fn start_time(self) -> Option<u64> {
         self.stat_field(22)?.parse().ok()
     }
 
     /// Returns whether the process has ended and its parent has not noticed.
-    #[cfg(any(feature = "attach", test))]
+    #[cfg(feature = "attach")]
     pub(crate) fn is_zombie(self) -> bool {
         matches!(self.stat_field(3).as_deref(), Some("Z" | "X"))
     }
 
     /// Returns a field of the file `stat`, counted from 1 as in proc(5). The
     /// name, field 2, is in parentheses and may be any bytes.
-    #[cfg(any(feature = "attach", test))]
+    #[cfg(feature = "attach")]
     fn stat_field(self, number: usize) -> Option<String> {
         let stat = std::fs::read(self.proc_path("stat")).ok()?;
         let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;

@@ -1,6 +1,7 @@
 //! Hunts for blocking calls: starts the server, collects its findings and
 //! stalls, and explains slow deliveries by them.
 
+mod child;
 mod clock;
 mod collector;
 mod coverage;

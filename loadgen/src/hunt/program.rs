@@ -1,19 +1,15 @@
 //! A command that generates the load: wrk, k6, a test suite.
 
 use std::ffi::OsString;
-use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::Context as _;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::process::Command;
 
-use super::TargetServer;
+use super::{TargetServer, child};
 use crate::report::Program;
 use crate::run::Stop;
-
-/// How long the command may take to end after SIGTERM.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of the command.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ pub(crate) async fn run(
     let started = Instant::now();
     let (status, interrupted) = tokio::select! {
         status = child.wait() => (status, false),
-        () = stop.wait() => (end(&mut child).await, true),
+        () = stop.wait() => (child::end(&mut child).await, true),
     };
     let status = status.with_context(|| format!("the command `{}` cannot be waited for", words[0]))?;
     let failed = !interrupted && !status.success();
@@ -68,24 +64,3 @@ pub(crate) async fn run(
         Program { command: words, seconds: started.elapsed().as_secs_f64(), exit_code: status.code() };
     Ok(ProgramResult { program, interrupted, failure })
 }
-
-/// Sends SIGTERM, and kills the command if it does not end.
-pub(super) async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
-    terminate(child);
-    if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
-        return status;
-    }
-    child.kill().await?;
-    child.wait().await
-}
-
-#[cfg(unix)]
-fn terminate(child: &Child) {
-    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    if let Some(id) = id {
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-    }
-}
-
-#[cfg(not(unix))]
-const fn terminate(_child: &Child) {}

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use super::program;
+use super::child;
 
 /// How long the command may take until its server accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -74,8 +74,8 @@ impl WatchedServer {
     pub(crate) async fn stop(self) -> Result<(), String> {
         let has_ended = self.watch.has_ended();
         drop(self.watch);
-        if let Some(mut child) = self.child {
-            let _ = program::end(&mut child).await;
+        if let Some(mut command) = self.child {
+            let _ = child::end(&mut command).await;
         }
         if has_ended { Err("the server ended during the load".to_owned()) } else { Ok(()) }
     }

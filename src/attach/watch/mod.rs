@@ -6,6 +6,7 @@ mod poll_frame;
 mod sampler;
 mod source;
 mod thread;
+mod tools;
 
 use std::fmt;
 use std::net::SocketAddr;

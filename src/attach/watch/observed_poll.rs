@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::attach::watch::thread::Tools;
+use crate::attach::watch::tools::Tools;
 use crate::evidence::{Capture, LONG_STALL_NANOS, Message, Phase, StallEvidence, Stretch, TimeSplit};
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::PastPoll;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::attach::watch::thread::{ObservedThread, Tools};
+use crate::attach::watch::thread::ObservedThread;
+use crate::attach::watch::tools::Tools;
 use crate::capture::unwind::Unwinder;
 use crate::diagnose::symbols::Symbols;
 use crate::evidence::Capture;

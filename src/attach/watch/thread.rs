@@ -13,43 +13,22 @@ use std::time::Instant;
 use crate::attach::watch::observed_poll::{ObservedPoll, PollKey};
 use crate::attach::watch::place::{self, LoopKind, Place};
 use crate::attach::watch::poll_frame::PollFrame;
+use crate::attach::watch::tools::Tools;
 use crate::capture::passive;
-use crate::capture::unwind::Unwinder;
-use crate::diagnose::symbols::Symbols;
 use crate::evidence::Capture;
 use crate::finding::{Frame, FrameKind};
 use crate::os::ThreadInfo;
-use crate::outbox::SendingEnd;
 use crate::process::Process;
-use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 use crate::record::worker::Worker;
-use crate::self_metrics::{CaptureOutcome, SelfMetrics};
-use crate::threads::memory_map::MemoryMap;
+use crate::self_metrics::CaptureOutcome;
 use crate::threads::registers::{self, Registers};
-use crate::token_bucket::TokenBucket;
 use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 use crate::watchdog::stack_capture;
 
 /// How many places are remembered in which a thread waits for work.
 const MAX_IDLE_PLACES: usize = 64;
-
-/// What the looks at all threads share.
-pub(super) struct Tools<'t> {
-    pub(super) process: Process,
-    pub(super) recorder: &'t Recorder,
-    pub(super) self_metrics: &'t SelfMetrics,
-    pub(super) outbox: &'t SendingEnd,
-    pub(super) unwinder: &'t mut Unwinder,
-    pub(super) symbols: &'t mut Symbols,
-    pub(super) memory_map: &'t MemoryMap,
-    /// Limits the stacks that are read to learn what a thread is.
-    pub(super) early_reads: &'t mut TokenBucket,
-    /// The number of the next worker.
-    pub(super) next_worker: &'t mut usize,
-    pub(super) loops_seen: &'t mut usize,
-}
 
 /// A thread of the other process.
 pub(super) struct ObservedThread {
