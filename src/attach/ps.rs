@@ -5,23 +5,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::attach::access;
 use crate::attach::document::{
-    PS_SCHEMA, PsCoverage, PsDocument, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
+    PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
 use crate::attach::verdicts;
 use crate::futures::FutureReader;
 use crate::little_endian::u64_at;
+use crate::os;
 use crate::process::Process;
+use crate::tasks::state::{self, COMPLETE, JOIN_INTEREST, NOTIFIED, RUNNING};
 use crate::tasks::{FoundTask, TaskReader};
 use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
-
-/// The low bits of a task's state word; the others count its references.
-const RUNNING: u64 = 1;
-const COMPLETE: u64 = 1 << 1;
-const NOTIFIED: u64 = 1 << 2;
-const JOIN_INTEREST: u64 = 1 << 3;
-const REFERENCES_SHIFT: u32 = 6;
 
 /// A verdict on a task needs the same state at two moments this far apart.
 const MIN_VERDICT_AGE: Duration = Duration::from_millis(50);
@@ -43,7 +38,7 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
 pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError> {
     access::check(pid)?;
     let process = Process::Other(pid);
-    let (begin, at) = (Instant::now(), SystemTime::now());
+    let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
     let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
@@ -65,13 +60,16 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         let Some(found) = found.get(&task.address) else { return false };
         let state = process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
         let mut is_same_leaf = || futures.chain(found.vtable.poll, task.address).leaf == task.leaf;
-        state == Some(found.state) && (task.leaf.is_none() || is_same_leaf())
+        // The time until a timer fires changes by itself.
+        let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
+        state == Some(found.state) && (!has_lasting_leaf || is_same_leaf())
     };
     let verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
     let mut notes = list.notes;
     notes.extend(threads.notes());
     let coverage = PsCoverage {
         seconds: begin.elapsed().as_secs_f64(),
+        cpu_seconds: cpu_nanos().saturating_sub(cpu_before) as f64 / 1e9,
         scanned_bytes: list.scanned_bytes,
         skipped_bytes: list.skipped_bytes,
         candidates: list.candidates,
@@ -93,18 +91,23 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     })
 }
 
+/// Returns the CPU time of the calling thread, which does all of the reading.
+fn cpu_nanos() -> u64 {
+    os::thread_cpu_nanos(os::current_thread_id()).unwrap_or(0)
+}
+
 fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
-    let state = match task.state {
+    let does = match task.state {
         word if word & COMPLETE != 0 => PsTaskState::Complete,
         word if word & RUNNING != 0 => PsTaskState::Running,
         word if word & NOTIFIED != 0 => PsTaskState::Notified,
         _ => PsTaskState::Idle,
     };
-    let references = task.state >> REFERENCES_SHIFT;
+    let references = state::references(task.state);
     let has_join_handle = task.state & JOIN_INTEREST != 0;
     let is_blocking = task.owner.is_none();
     let poll = task.vtable.poll;
-    let is_readable = matches!(state, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
+    let is_readable = matches!(does, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
     let chain = if is_readable { futures.chain(poll, task.header) } else { Default::default() };
     PsTask {
         address: task.header,
@@ -112,7 +115,7 @@ fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
         kind: futures.name(poll).unwrap_or_else(|| format!("{poll:#x}")),
         runtime: task.scheduler.filter(|_| !is_blocking),
         is_blocking,
-        state,
+        state: does,
         references,
         // The list of tasks has a reference; a notification or a poll has
         // one; a `JoinHandle` has one.

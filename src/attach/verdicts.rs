@@ -4,11 +4,13 @@
 //! moment of normal work is a suspicion, or is not reported.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::attach::document::{
     PsLeaf, PsRole, PsTask, PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 use crate::finding::Evidence;
+use crate::report::text;
 
 /// A shorter wait in a poll is not reported: the default threshold of a watch.
 const MIN_BLOCKED_SECONDS: f64 = 0.01;
@@ -54,13 +56,13 @@ fn blocked_workers(threads: &[PsThread], verdicts: &mut Vec<PsVerdict>) {
     }
     for thread in blocked {
         let what = thread.primitive.as_deref().or(thread.call.as_deref()).unwrap_or("a call");
-        let seconds = thread.seconds.unwrap_or_default();
+        let waited = Duration::try_from_secs_f64(thread.seconds.unwrap_or_default()).unwrap_or_default();
         verdicts.push(PsVerdict {
             kind: PsVerdictKind::BlockedWorker,
             is_certain: has_exact_stack(thread),
             reason: format!(
-                "the thread has waited in `{what}`, within a poll, for {:.0} ms at least",
-                seconds * 1e3
+                "the thread has waited in `{what}`, within a poll, for {} at least",
+                text::duration(waited)
             ),
             tasks: thread.task.into_iter().collect(),
             threads: vec![thread.tid],

@@ -33,6 +33,8 @@ const LONG_LIST_PAUSE: Duration = Duration::from_secs(1);
 const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 /// How many addresses are tried as the frame pointer.
 const MAX_RECONSTRUCTION_WALKS: u32 = 128;
+/// How many jumps are followed from the target of a call.
+const MAX_JUMPS: usize = 3;
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -249,7 +251,9 @@ impl Unwinder {
     /// `callee` is; `None` if the code of the call does not say what it calls.
     fn is_call_of_next_frame(&self, caller: u64, callee: u64) -> Option<bool> {
         let target = machine::direct_call_target(self.process, caller.wrapping_add(1))?;
-        Some(self.is_within(callee, target))
+        let jump = |from: &u64| machine::jump_target(self.process, *from);
+        let mut targets = std::iter::successors(Some(target), jump).take(MAX_JUMPS);
+        Some(targets.any(|target| self.is_within(callee, target)))
     }
 
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> Walk {

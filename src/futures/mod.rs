@@ -29,6 +29,7 @@ use crate::futures::value::{Reader, Value};
 use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
+use crate::tasks::state::{COMPLETE, RUNNING};
 
 /// The memory that compressed debug information may take.
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
@@ -42,10 +43,6 @@ const POLL_SYMBOL: &str = "4task3raw4poll";
 const MAX_ATTEMPTS: usize = 3;
 
 const MERGED: &str = "several kinds of tasks have equal code, so it is not known which this one is";
-
-/// The state of a task.
-const RUNNING: u64 = 1;
-const COMPLETE: u64 = 1 << 1;
 
 /// Reads futures in the memory of a process.
 #[derive(Debug)]

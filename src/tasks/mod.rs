@@ -11,7 +11,7 @@ mod memory;
 mod owner;
 mod pool;
 mod search;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod vtables;

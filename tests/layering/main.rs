@@ -122,6 +122,7 @@ const LIBRARY: &[Rule] = &[
             "os",
             "process",
             "source_path",
+            "tasks::state",
         ],
     ),
     (
@@ -181,6 +182,7 @@ const LIBRARY: &[Rule] = &[
             "little_endian",
             "os",
             "process",
+            "report::text",
             "serde_time",
             "tasks",
             "threads",

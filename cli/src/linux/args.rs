@@ -47,7 +47,7 @@ How it finds a stall:
   It looks at each thread with an event loop four times in a threshold. The kernel shows
   whether the thread has run in between, and the stack whether it is in the same poll.
   The process is not stopped. All figures are sampled: short polls are not seen, and a
-  duration is a lower bound. A thread that computes without a wait is not seen.
+  duration is a lower bound.
 
 Exit codes:
   0    it has watched, whether or not something was found

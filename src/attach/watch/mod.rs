@@ -28,6 +28,7 @@ use crate::report::coverage::StartNotice;
 use crate::report::thread::{OnFinding, Reporter};
 use crate::scope::state::ScopeState;
 use crate::settings::{Settings, Terminal};
+use crate::threads::registers;
 
 /// The settings of a [`Watch`].
 pub struct WatchBuilder {
@@ -211,6 +212,13 @@ impl Watch {
         return self.telemetry.as_ref().map(Telemetry::address);
         #[cfg(not(feature = "telemetry"))]
         None
+    }
+
+    /// Returns whether computations are found: the kernel lets this process
+    /// sample threads that run. Where it does not, only waits are found.
+    #[must_use]
+    pub fn finds_computations(&self) -> bool {
+        registers::can_sample()
     }
 
     /// Returns how many threads with an event loop were watched so far.

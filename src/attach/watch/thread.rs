@@ -89,6 +89,9 @@ impl ObservedThread {
         }
         self.add_busy_time(&sample, tools);
         self.last = Some(sample);
+        if key.is_none() && self.poll_frame.is_none() && sample.activity == ThreadActivity::Running {
+            self.learn_running(tools);
+        }
         let Some(key) = key else { return true };
         match &mut self.poll {
             Some(poll) => poll.add(&sample, call),
@@ -146,6 +149,29 @@ impl ObservedThread {
         }
         if let (Some(worker), Some(poll)) = (self.worker.as_deref(), &mut self.poll) {
             poll.report_progress(worker, tools);
+        }
+    }
+
+    /// Learns from a thread that runs where the frame of the function that
+    /// polls tasks is.
+    fn learn_running(&mut self, tools: &mut Tools<'_>) {
+        if self.worker.is_none() && !self.idle_places.is_empty() || !tools.early_reads.take(Instant::now()) {
+            return;
+        }
+        let copy = registers::copy_running(tools.process, self.tid, Registers::Sample, tools.memory_map);
+        let Some(copy) = copy else { return };
+        let unwound = tools.unwinder.unwind(&copy);
+        let caller_sps = unwound.caller_sps.clone();
+        let capture = stack_capture::capture(0, unwound, true, None, tools.unwinder);
+        let frames = tools.symbols.stack(&capture).frames;
+        let (place, kind) = place::place(&self.name, &capture, &frames, ThreadActivity::Running);
+        if place == Place::InPoll {
+            self.poll_frame = PollFrame::find(&capture, &caller_sps, tools.symbols);
+        }
+        if let Some(kind) = kind
+            && self.worker.is_none()
+        {
+            self.worker = Some(register(self.tid, &self.name, kind, tools));
         }
     }
 

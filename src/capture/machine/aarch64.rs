@@ -61,6 +61,16 @@ pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Optio
     (instruction >> 26 == BL).then(|| return_address.wrapping_sub(4).wrapping_add_signed(instructions * 4))
 }
 
+/// Returns where the jump at an address leads, if one is there: the compiler
+/// and the linker make a function that is equal to another one from such a jump
+/// alone.
+pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
+    const B: u32 = 0b00_0101;
+    let instruction = u32::from_le_bytes(process.read(address, 4)?.try_into().ok()?);
+    let instructions = i64::from((instruction << 6).cast_signed() >> 6);
+    (instruction >> 26 == B).then(|| address.wrapping_add_signed(instructions * 4))
+}
+
 /// Returns whether the instruction before `ip` is `svc`.
 pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
     code_before::<4>(process, ip).map(u32::from_le_bytes) == Some(SVC)

@@ -5,7 +5,9 @@
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 mod cpu;
 
-pub(crate) use cpu::{direct_call_target, follows_syscall, registers, syscall_number, unwind_registers};
+pub(crate) use cpu::{
+    direct_call_target, follows_syscall, jump_target, registers, syscall_number, unwind_registers,
+};
 
 #[cfg(feature = "attach")]
 pub(crate) use cpu::{SAMPLED_REGISTERS, registers_of_sample, registers_of_stopped};

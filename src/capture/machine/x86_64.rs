@@ -59,6 +59,29 @@ pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Optio
     }
 }
 
+/// Returns where the jump at an address leads, if one is there: the compiler
+/// and the linker make a function that is equal to another one, or is in a
+/// library, from such a jump alone.
+pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
+    const JUMP: u8 = 0xE9;
+    const JUMP_BYTES: u64 = 5;
+    const JUMP_THROUGH_POINTER: [u8; 2] = [0xFF, 0x25];
+    const JUMP_THROUGH_POINTER_BYTES: u64 = 6;
+    let relative = |length: u64, bytes: &[u8]| {
+        let offset = i32::from_le_bytes(*bytes.first_chunk()?);
+        Some(address.wrapping_add(length).wrapping_add_signed(i64::from(offset)))
+    };
+    match process.read(address, JUMP_BYTES as usize)?.as_slice() {
+        [JUMP, offset @ ..] => relative(JUMP_BYTES, offset),
+        [first, second, ..] if [*first, *second] == JUMP_THROUGH_POINTER => {
+            let code = process.read(address, JUMP_THROUGH_POINTER_BYTES as usize)?;
+            let pointer = relative(JUMP_THROUGH_POINTER_BYTES, code.get(2..)?)?;
+            Some(u64::from_le_bytes(process.read(pointer, 8)?.try_into().ok()?))
+        }
+        _ => None,
+    }
+}
+
 /// Returns whether the instruction before `ip` is `syscall`.
 pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
     code_before::<2>(process, ip) == Some(SYSCALL)
@@ -99,6 +122,17 @@ mod tests {
         assert_eq!(direct_call_target(Process::Own, end(&ambiguous[..7])), None);
         let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
+    }
+
+    #[test]
+    fn a_function_that_is_a_jump_leads_to_another_one() {
+        let begin = |code: &[u8]| code.as_ptr().addr() as u64;
+        let forward = [0xE9, 0x10, 0, 0, 0];
+        assert_eq!(jump_target(Process::Own, begin(&forward)), Some(begin(&forward) + 21));
+        let through_pointer = [0xFF, 0x25, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(jump_target(Process::Own, begin(&through_pointer)), Some(0x0807_0605_0403_0201));
+        assert_eq!(jump_target(Process::Own, begin(&[0x55, 0x48, 0x89, 0xE5, 0x90])), None);
+        assert_eq!(jump_target(Process::Own, 1), None);
     }
 
     #[test]

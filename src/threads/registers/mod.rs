@@ -25,6 +25,11 @@ pub enum Registers {
     Interrupt,
 }
 
+/// Returns whether the kernel lets this process sample threads that compute.
+pub(crate) fn can_sample() -> bool {
+    sample::is_allowed()
+}
+
 /// Copies the registers and the stack of a thread that computes. Returns `None`
 /// if it does not compute any more, or if the system does not allow it.
 pub(crate) fn copy_running(

@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::capture::{CopiedStack, machine};
+use crate::os;
 
 /// The thread is sampled after this time on a CPU.
 const PERIOD_NANOS: u64 = 100_000;
@@ -76,6 +77,11 @@ pub(super) fn copy(tid: i32) -> io::Result<Option<CopiedStack>> {
     // SAFETY: `wait` is one entry, a local.
     unsafe { libc::poll(&raw mut wait, 1, TIMEOUT_MILLIS) };
     Ok(stack_of_records(&buffer.records()))
+}
+
+/// Returns whether the kernel allows samples: of the calling thread, at least.
+pub(super) fn is_allowed() -> bool {
+    open(os::current_thread_id()).and_then(|event| Buffer::new(&event).map(drop)).is_ok()
 }
 
 fn open(tid: i32) -> io::Result<File> {

@@ -160,7 +160,8 @@ fn main() -> ExitCode {
 /// Watches another process until it has ended, and prints what was found.
 fn watch(pid: i32) -> ExitCode {
     let watch = Watch::builder(pid).terminal(Terminal::Never).start().expect("the process can be watched");
-    eprintln!("watching");
+    let without = if watch.finds_computations() { "" } else { " without samples" };
+    eprintln!("watching{without}");
     while !watch.has_ended() {
         std::thread::sleep(Duration::from_millis(20));
     }
