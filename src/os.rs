@@ -27,7 +27,7 @@ pub(crate) use linux::{read_memory_into, read_memory_pieces};
 pub(crate) use linux::{current_thread_id, thread_area};
 
 #[cfg(all(feature = "attach", stack_capture))]
-pub(crate) use linux::{MemoryAccess, monotonic_time, process_exists, try_memory};
+pub(crate) use linux::{MemoryAccess, monotonic_time, page_bytes, process_exists, try_memory};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::permit_readers;
@@ -343,6 +343,14 @@ mod linux {
         // SAFETY: the call writes `limit`, a local.
         let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
         if failed == 0 { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 0 }
+    }
+
+    /// Returns the size of a page of memory.
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) fn page_bytes() -> u64 {
+        // SAFETY: the call has a number as its argument.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        u64::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
     }
 
     /// Returns the id of this process.

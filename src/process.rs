@@ -52,6 +52,16 @@ impl Process {
         }
     }
 
+    /// Returns the user that the process runs as.
+    pub(crate) fn owner(self) -> Option<u32> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        #[cfg(unix)]
+        return std::fs::metadata(self.proc_path("")).ok().map(|folder| folder.uid());
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Returns the directory that the process works in.
     pub(crate) fn current_folder(self) -> Option<PathBuf> {
         std::fs::read_link(self.proc_path("cwd")).ok()
@@ -68,6 +78,12 @@ impl Process {
     #[cfg(feature = "attach")]
     pub(crate) fn is_zombie(self) -> bool {
         matches!(self.stat_field(3).as_deref(), Some("Z" | "X"))
+    }
+
+    /// Returns the id of the parent process.
+    #[cfg(feature = "attach")]
+    pub(crate) fn parent(self) -> Option<i32> {
+        self.stat_field(4)?.parse().ok()
     }
 
     /// Returns a field of the file `stat`, counted from 1 as in proc(5). The

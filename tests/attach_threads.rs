@@ -115,11 +115,21 @@ fn busy_workers() {
     };
     holder.spawn(hold).unwrap();
     is_held.recv().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(6).enable_all().build().unwrap();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // A thread of the pool that has nothing to do stays.
+    let runtime = builder.worker_threads(6).thread_keep_alive(FOREVER).enable_all().build().unwrap();
     runtime.spawn(async { naps() });
     runtime.spawn(async move { takes(&lock) });
     runtime.spawn(async { computes() });
-    runtime.spawn(async { tokio::task::block_in_place(job_in_place) });
+    let (send, is_in_place) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        tokio::task::block_in_place(move || {
+            send.send(()).unwrap();
+            job_in_place();
+        });
+    });
+    // An idle thread of the pool would become the worker instead.
+    is_in_place.recv().unwrap();
     runtime.spawn_blocking(job);
     runtime.spawn_blocking(|| ());
     for _ in 0..8 {

@@ -29,7 +29,10 @@ impl Folder {
     /// Copies a program into the folder.
     fn copy(&self, program: &Path, mode: u32) -> PathBuf {
         let copy = self.0.join(program.file_name().expect("a file"));
-        fs::copy(program, &copy).expect("the program is readable");
+        // By another process: a program that this one has open for writing while
+        // another test starts a child could not be executed.
+        let copied = Command::new("cp").arg(program).arg(&copy).status().expect("cp runs");
+        assert!(copied.success(), "the program is readable");
         fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).expect("its owner");
         copy
     }

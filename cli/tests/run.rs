@@ -78,11 +78,18 @@ fn the_state_is_printed_on_request_and_after_a_time() {
     let mut target = Target::start(command(&outer).args(inner).stdout(Stdio::piped()).stderr(Stdio::piped()));
     assert_eq!(target.wait_for_line(), "ready\n");
     let stderr = target.0.stderr.take().expect("a pipe");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
-    let is_head = |line: &String| line.starts_with("loopscope (process ");
+    let (head, is_printed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
+        for _ in lines.filter(|line| line.starts_with("loopscope (process ")) {
+            let _ = head.send(());
+        }
+    });
     // The first reading may come before the command is a Tokio program.
-    send(&target, Signal::QUIT);
-    assert!(lines.any(|line| is_head(&line)), "no state was printed");
+    eventually("the state", || {
+        send(&target, Signal::QUIT);
+        is_printed.recv_timeout(std::time::Duration::from_millis(500)).ok()
+    });
     send(&target, Signal::TERM);
     let status = eventually("the end of the command", || target.0.try_wait().expect("a child"));
     assert_eq!(status.code(), Some(143));

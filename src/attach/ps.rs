@@ -45,6 +45,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     let list = TaskReader::new(process).read();
     let mut futures = FutureReader::new(process);
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
+    let described_at = Instant::now();
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -54,15 +55,16 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     }
     // A task between a wake and its poll, or between two polls, looks the same
     // as one that is stuck. It does not for long.
-    std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(begin.elapsed()));
+    std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(described_at.elapsed()));
     let found: HashMap<_, _> = list.tasks.iter().map(|task| (task.header, task)).collect();
     let is_unchanged = |task: &PsTask| {
         let Some(found) = found.get(&task.address) else { return false };
-        let state = process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
+        let state = || process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
+        let is_same_state = || state() == Some(found.state);
         let mut is_same_leaf = || futures.chain(found.vtable.poll, task.address).leaf == task.leaf;
         // The time until a timer fires changes by itself.
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
-        state == Some(found.state) && (!has_lasting_leaf || is_same_leaf())
+        is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
     let verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
     let mut notes = list.notes;

@@ -42,7 +42,9 @@ fn blocked_workers(threads: &[PsThread], verdicts: &mut Vec<PsVerdict>) {
     };
     let workers: Vec<_> = threads.iter().filter(|thread| thread.role == PsRole::Worker).collect();
     let blocked: Vec<_> = threads.iter().filter(has_loop).filter(is_long).collect();
-    if !workers.is_empty() && workers.iter().all(is_long) {
+    // A thread whose stack does not show what it is may be a worker that runs.
+    let is_any_unknown = threads.iter().any(|thread| thread.role == PsRole::Runtime);
+    if !workers.is_empty() && workers.iter().all(is_long) && !is_any_unknown {
         verdicts.push(PsVerdict {
             kind: PsVerdictKind::BlockedRuntime,
             is_certain: blocked.iter().all(|thread| has_exact_stack(thread)),

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::raw::c_int;
 use std::path::PathBuf;
 
-use crate::capture::sockets::{Address, SocketTable, Transport};
+use crate::capture::sockets::{self, Address, Socket, Transport};
 use crate::process::Process;
 
 /// The object that a descriptor refers to.
@@ -33,7 +33,7 @@ impl Descriptor {
             Link::Object(object) => object,
             Link::Socket(inode) => match process {
                 Process::Own => Self::Socket { transport: transport(fd), address: address(fd) },
-                Process::Other(_) => Self::from_table(inode, &SocketTable::of(process)),
+                Process::Other(_) => Self::from_list(sockets::find(process, inode)),
             },
         })
     }
@@ -52,9 +52,9 @@ impl Descriptor {
         })
     }
 
-    fn from_table(inode: u64, sockets: &SocketTable) -> Self {
-        match sockets.find(inode) {
-            Some(socket) => Self::Socket { transport: socket.transport, address: socket.address.clone() },
+    fn from_list(socket: Option<Socket>) -> Self {
+        match socket {
+            Some(Socket { transport, address }) => Self::Socket { transport, address },
             None => Self::Socket { transport: Transport::Unknown, address: None },
         }
     }

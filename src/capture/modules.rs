@@ -105,6 +105,12 @@ pub(crate) struct MappedImage {
     pub(crate) function_index: Option<Range<u64>>,
 }
 
+/// How much of the list of mappings is read.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+/// Further images are not read, and images with more segments.
+const MAX_IMAGES: usize = 4096;
+const MAX_SEGMENTS: u16 = 128;
+
 /// A section is copied up to this length. What lies beyond it has no tables.
 const MAX_SECTION_BYTES: u64 = 32 << 20;
 /// The maximum size of the tables of all modules. A module whose tables do not
@@ -131,7 +137,13 @@ impl MapsFile {
         }
         let file = self.file.as_mut()?;
         let mut bytes = Vec::new();
-        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).ok()?;
+        file.rewind().and_then(|()| file.take(MAX_LIST_BYTES).read_to_end(&mut bytes)).ok()?;
+        if bytes.is_empty() && self.process != Process::Own {
+            // The process has executed another program. The open file is that
+            // of the memory that it had before.
+            *self = Self::open(self.process);
+            self.file.as_mut()?.take(MAX_LIST_BYTES).read_to_end(&mut bytes).ok()?;
+        }
         // A path may be no text.
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Some(MapsList { process: self.process, text })
@@ -159,7 +171,7 @@ impl MapsList {
 
     fn modules_within(&self, max_table_bytes: u64, known: &[Module]) -> Vec<Module> {
         let mappings = self.mappings_of_images();
-        let images = mappings.chunk_by(is_same_image).filter_map(|mappings| {
+        let images = mappings.chunk_by(is_same_image).take(MAX_IMAGES).filter_map(|mappings| {
             let image = Image::new(self.process, mappings)?;
             let module = known.iter().find(|module| image.is_of(module)).cloned();
             Some((image, module))
@@ -181,7 +193,7 @@ impl MapsList {
     pub(crate) fn images(&self) -> Vec<MappedImage> {
         let mappings = self.mappings_of_images();
         let image = |mappings| Image::new(self.process, mappings)?.mapped();
-        mappings.chunk_by(is_same_image).filter_map(image).collect()
+        mappings.chunk_by(is_same_image).take(MAX_IMAGES).filter_map(image).collect()
     }
 
     /// Returns every mapping, in ascending order.
@@ -350,7 +362,7 @@ fn segments(process: Process, base: u64) -> Option<Vec<Segment>> {
     let header = process.read(base, FILE_HEADER_BYTES)?;
     let is_elf64_le = header.starts_with(b"\x7FELF\x02\x01");
     let (table, entry, count) = (u64_at(&header, 32)?, u16_at(&header, 54)?, u16_at(&header, 56)?);
-    if !is_elf64_le || usize::from(entry) != PROGRAM_HEADER_BYTES {
+    if !is_elf64_le || usize::from(entry) != PROGRAM_HEADER_BYTES || count > MAX_SEGMENTS {
         return None;
     }
     let headers = process.read(base.checked_add(table)?, PROGRAM_HEADER_BYTES * usize::from(count))?;

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
+use crate::lock::Lock;
+use crate::per_process::PerProcess;
 use crate::process::Process;
 
 /// How much of each list is read.
@@ -56,6 +59,30 @@ pub(crate) struct Socket {
 #[derive(Debug, Default)]
 pub(crate) struct SocketTable {
     by_inode: HashMap<u64, Socket>,
+}
+
+/// A table is used for this time: to read one takes milliseconds.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// A socket that is not in a table of this age is not looked for again.
+const MIN_AGE: Duration = Duration::from_millis(10);
+
+/// The table that was read last.
+static LAST: PerProcess<Lock<Option<(Process, Instant, SocketTable)>>> = PerProcess::new();
+
+/// Returns the socket with an inode in the network that a process is in.
+pub(crate) fn find(process: Process, inode: u64) -> Option<Socket> {
+    let mut last = LAST.get().lock();
+    if let Some((_, at, table)) = last.as_ref().filter(|(of, at, _)| *of == process && at.elapsed() < MAX_AGE)
+    {
+        let found = table.find(inode).cloned();
+        if found.is_some() || at.elapsed() < MIN_AGE {
+            return found;
+        }
+    }
+    let table = SocketTable::of(process);
+    let found = table.find(inode).cloned();
+    *last = Some((process, Instant::now(), table));
+    found
 }
 
 impl SocketTable {

@@ -1,11 +1,15 @@
 //! Finds the return addresses in a copied stack by the unwind tables. The
 //! program needs neither frame pointers nor debug information.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framehop::{CacheNative, ExplicitModuleSectionInfo, FrameAddress, Unwinder as _, UnwinderNative};
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection};
+use gimli::{
+    BaseAddresses, CallFrameInstruction, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
+    LittleEndian, Operation, UnwindExpression, UnwindSection,
+};
 
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
 use crate::capture::{CopiedStack, machine};
@@ -190,6 +194,9 @@ impl Unwinder {
         let mut best = None::<(Doubt, Walk)>;
         // What each walk found by the frame pointer.
         let mut found = Vec::new();
+        // Whether pairs of frames are callee and caller: the outer ones are the
+        // same in nearly all walks.
+        let mut known_calls = HashMap::new();
         let mut walks = 0;
         let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
             .step_by(8)
@@ -203,7 +210,7 @@ impl Unwinder {
             }
             let walk = self.walk(stack, candidate);
             if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
-                let doubt = self.doubt(&walk.addresses, leaf.addresses.len());
+                let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
                 found.push(walk.addresses[leaf.addresses.len()..].to_vec());
                 let is_better = |(least, longest): &(Doubt, Walk)| {
                     let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
@@ -238,13 +245,21 @@ impl Unwinder {
 
     /// Returns how doubtful a walk is whose first `certain` frames do not
     /// depend on the frame pointer.
-    fn doubt(&self, addresses: &[u64], certain: usize) -> Doubt {
-        let calls = || addresses.windows(2).map(|pair| self.is_call_of_next_frame(pair[1], pair[0]));
-        let mismatches = calls().filter(|is_call| *is_call == Some(false)).count();
+    fn doubt(
+        &self,
+        addresses: &[u64],
+        certain: usize,
+        known: &mut HashMap<(u64, u64), Option<bool>>,
+    ) -> Doubt {
+        let mut is_call = |pair: &[u64]| {
+            let new = || self.is_call_of_next_frame(pair[1], pair[0]);
+            *known.entry((pair[0], pair[1])).or_insert_with(new)
+        };
+        let mismatches = addresses.windows(2).filter(|pair| is_call(pair) == Some(false)).count();
         // The first frame that was found by the frame pointer must have called
         // the last certain one.
-        let is_call = certain.checked_sub(1).and_then(|last| calls().nth(last)).flatten();
-        Doubt { mismatches, is_unconfirmed: is_call != Some(true) }
+        let last = certain.checked_sub(1).and_then(|last| addresses.get(last..last + 2));
+        Doubt { mismatches, is_unconfirmed: last.and_then(is_call) != Some(true) }
     }
 
     /// Returns whether the call at `caller` is one of the function in which
@@ -267,6 +282,9 @@ impl Unwinder {
         let mut frame = FrameAddress::from_instruction_pointer(stack.ip);
         while walk.addresses.len() < MAX_FRAMES && frame.address_for_lookup() >= LOWEST_CODE_ADDRESS {
             walk.addresses.push(frame.address_for_lookup());
+            if self.process != Process::Own && self.may_not_end(frame.address_for_lookup()) {
+                break;
+            }
             match self.framehop.unwind_frame(frame, &mut registers, &mut self.cache, &mut read) {
                 Ok(Some(return_address)) => {
                     walk.caller_sps.push(registers.sp());
@@ -289,6 +307,12 @@ impl Unwinder {
         self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
     }
 
+    /// Returns whether the unwind tables of another process have a loop for this
+    /// address. No compiler writes one, and to follow it may take for ever.
+    fn may_not_end(&self, address: u64) -> bool {
+        self.module_of(address).and_then(|module| has_backward_jump(module, address)).unwrap_or(false)
+    }
+
     /// Returns the module that contains an address.
     pub(crate) fn module_of(&self, address: u64) -> Option<&Module> {
         self.modules.iter().find(|module| module.range.contains(&address))
@@ -296,12 +320,60 @@ impl Unwinder {
 }
 
 fn function_start(module: &Module, address: u64) -> Option<u64> {
+    with_description(module, address, |description, _, _| Some(description.initial_address()))
+}
+
+/// Returns whether an expression of the tables jumps backward.
+fn has_backward_jump(module: &Module, address: u64) -> Option<bool> {
+    with_description(module, address, |description, eh_frame, bases| {
+        let encoding = description.cie().encoding();
+        let jumps_backward = |expression: UnwindExpression<usize>| {
+            let Ok(expression) = expression.get(eh_frame) else { return true };
+            let mut operations = expression.operations(encoding);
+            loop {
+                match operations.next() {
+                    Ok(Some(Operation::Skip { target } | Operation::Bra { target })) if target < 0 => {
+                        return true;
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => return false,
+                    Err(_) => return true,
+                }
+            }
+        };
+        for mut instructions in
+            [description.cie().instructions(eh_frame, bases), description.instructions(eh_frame, bases)]
+        {
+            while let Ok(Some(instruction)) = instructions.next() {
+                let expression = match instruction {
+                    CallFrameInstruction::DefCfaExpression { expression }
+                    | CallFrameInstruction::Expression { expression, .. }
+                    | CallFrameInstruction::ValExpression { expression, .. } => expression,
+                    _ => continue,
+                };
+                if jumps_backward(expression) {
+                    return Some(true);
+                }
+            }
+        }
+        Some(false)
+    })
+}
+
+type Tables<'m> = EndianSlice<'m, LittleEndian>;
+
+/// Calls `f` with the entry of the unwind tables for an address.
+fn with_description<T>(
+    module: &Module,
+    address: u64,
+    f: impl FnOnce(FrameDescriptionEntry<Tables<'_>>, &EhFrame<Tables<'_>>, &BaseAddresses) -> Option<T>,
+) -> Option<T> {
     let (hdr, frames) = (module.eh_frame_hdr.as_ref()?, module.eh_frame.as_ref()?);
     let bases = BaseAddresses::default().set_eh_frame_hdr(hdr.range.start).set_eh_frame(frames.range.start);
     let parsed = EhFrameHdr::new(&hdr.bytes, LittleEndian).parse(&bases, 8).ok()?;
     let eh_frame = EhFrame::new(&frames.bytes, LittleEndian);
     let fde = parsed.table()?.fde_for_address(&eh_frame, &bases, address, EhFrame::cie_from_offset).ok()?;
-    Some(fde.initial_address())
+    f(fde, &eh_frame, &bases)
 }
 
 fn to_framehop(module: &Module) -> framehop::Module<SectionBytes> {

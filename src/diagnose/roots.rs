@@ -34,11 +34,21 @@ pub(super) struct SourceRoots {
 }
 
 /// The application's directories, for code that shows a line of source.
-static PROCESS_SOURCE_ROOTS: PerProcess<Lock<Vec<PathBuf>>> = PerProcess::new();
+static PROCESS_SOURCE_ROOTS: PerProcess<Lock<RootsOfProcess>> = PerProcess::new();
 
-/// Returns the directories in which this process's own sources were compiled.
+/// The directories in which the sources of a process were compiled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RootsOfProcess {
+    pub(crate) roots: Vec<PathBuf>,
+    /// The user of the process, if it is another one than this: what that user
+    /// may not read must not be shown.
+    pub(crate) other_owner: Option<u32>,
+}
+
+/// Returns the directories in which the sources were compiled that findings are
+/// about.
 #[cfg(feature = "diagnostic")]
-pub(crate) fn source_roots() -> Vec<PathBuf> {
+pub(crate) fn source_roots() -> RootsOfProcess {
     PROCESS_SOURCE_ROOTS.get().lock().clone()
 }
 
@@ -83,7 +93,8 @@ impl SourceRoots {
             let program = process.program_path();
             application = likely_directories(program.as_deref(), process.current_folder());
         }
-        PROCESS_SOURCE_ROOTS.get().lock().clone_from(&application);
+        let other_owner = process.other_pid().map(|_| process.owner().unwrap_or(u32::MAX));
+        *PROCESS_SOURCE_ROOTS.get().lock() = RootsOfProcess { roots: application.clone(), other_owner };
         Self { application, dependencies, are_exact, other_crates, own_crates, own_folders }
     }
 

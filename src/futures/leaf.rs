@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::attach::document::PsLeaf;
-use crate::futures::socket;
+use crate::capture::descriptor::Descriptor;
 use crate::futures::type_name;
 use crate::futures::value::{Reader, Value};
 use crate::futures::way::Way;
@@ -198,7 +198,9 @@ fn io(reader: &mut Reader<'_>, stream: &Value) -> Option<PsLeaf> {
     let evented = found?;
     let source = reader.member(&evented, "io").or_else(|| reader.member(&evented, "inner"))?;
     let fd = descriptor(reader, &source);
-    let object = fd.and_then(|fd| socket::object(reader.memory.process(), fd));
+    let object = fd
+        .and_then(|fd| Descriptor::from_fd(reader.memory.process(), fd))
+        .map(|object| type_name::printable(&object.to_string()));
     Some(PsLeaf::Io { fd, object })
 }
 

@@ -5,7 +5,6 @@ mod jump;
 mod layout;
 mod leaf;
 mod memory;
-mod socket;
 mod type_name;
 mod types;
 mod unit_entries;

@@ -135,6 +135,10 @@ impl Types {
                     continue;
                 }
                 let Some(same) = self.read(EntryId { unit, entry }) else { continue };
+                // In another file, the same place is that of another name.
+                if same.layout.name != declared.layout.name {
+                    continue;
+                }
                 match &found {
                     None => found = Some(Rc::new(same)),
                     Some(other) if other.layout.is_like(&same.layout) => {}

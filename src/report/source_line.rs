@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use crate::diagnose::roots;
+use crate::diagnose::roots::{self, RootsOfProcess};
 #[cfg(any(feature = "telemetry", test))]
 use crate::finding::Site;
 use crate::report::text::is_printable;
@@ -53,17 +53,41 @@ pub(crate) fn column_in_chars(line: &str, column: u32) -> Option<u32> {
 /// compiled, then in the current directory. `None` if no such regular file or
 /// line exists, or if the line is blank.
 pub(crate) fn read_whole(path: &str, line: u32) -> Option<String> {
-    let in_roots = roots::source_roots().into_iter().map(|root| root.join(path));
-    in_roots.chain([PathBuf::from(path)]).find_map(|path| read_at(&path, line))
+    let RootsOfProcess { roots, other_owner } = roots::source_roots();
+    let in_roots = roots.into_iter().map(|root| root.join(path));
+    // The sources of another process are not in this one's directory.
+    let here = other_owner.is_none().then(|| PathBuf::from(path));
+    in_roots.chain(here).find_map(|path| read_at(&path, line, other_owner))
 }
 
-fn read_at(path: &Path, line: u32) -> Option<String> {
+/// Reads a line of a file, if `reader`, or everybody, may read it.
+fn read_at(path: &Path, line: u32, reader: Option<u32>) -> Option<String> {
     // Checked before the file is opened: opening a pipe waits for its writer.
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
         return None;
     }
-    nth_line(File::open(path).ok()?.take(MAX_FILE_BYTES), line)
+    let file = File::open(path).ok()?;
+    if !reader.is_none_or(|user| may_read(user, &file)) {
+        return None;
+    }
+    nth_line(file.take(MAX_FILE_BYTES), line)
+}
+
+/// Returns whether a user may read an open file, as far as its mode says so.
+#[cfg(unix)]
+fn may_read(user: u32, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    const OTHERS_MAY_READ: u32 = 0o004;
+    const OWNER_MAY_READ: u32 = 0o400;
+    file.metadata().is_ok_and(|file| {
+        file.mode() & OTHERS_MAY_READ != 0 || file.uid() == user && file.mode() & OWNER_MAY_READ != 0
+    })
+}
+
+#[cfg(not(unix))]
+fn may_read(_: u32, _: &File) -> bool {
+    false
 }
 
 fn nth_line(source: impl Read, line: u32) -> Option<String> {

@@ -9,7 +9,6 @@ use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
 
-const PAGE_BYTES: u64 = 4096;
 /// The number of pages whose state is read at once.
 const PAGES_AT_ONCE: u64 = 8192;
 const IS_PRESENT: u64 = 1 << 63;
@@ -120,18 +119,19 @@ impl Memory for Process {
         };
         let mut list = PageList::default();
         let mut bytes = vec![0_u8; (PAGES_AT_ONCE * 8) as usize];
-        let mut at = range.start & !(PAGE_BYTES - 1);
+        let page_bytes = os::page_bytes();
+        let mut at = range.start & !(page_bytes - 1);
         while at < range.end {
-            let read = file.read_at(&mut bytes, at / PAGE_BYTES * 8).ok().filter(|read| *read >= 8)?;
+            let read = file.read_at(&mut bytes, at / page_bytes * 8).ok().filter(|read| *read >= 8)?;
             for entry in bytes.get(..read)?.chunks_exact(8) {
-                let page = at.max(range.start)..at.saturating_add(PAGE_BYTES).min(range.end);
+                let page = at.max(range.start)..at.saturating_add(page_bytes).min(range.end);
                 if page.is_empty() {
                     break;
                 }
-                at = at.saturating_add(PAGE_BYTES);
+                at = at.saturating_add(page_bytes);
                 let state = u64_at(entry, 0)?;
                 if state & mask == 0 {
-                    list.swapped_bytes += if state & IS_SWAPPED == 0 { 0 } else { PAGE_BYTES };
+                    list.swapped_bytes += if state & IS_SWAPPED == 0 { 0 } else { page_bytes };
                     continue;
                 }
                 match list.parts.last_mut().filter(|last| last.end == page.start) {
@@ -159,7 +159,11 @@ fn stack_ends(process: Process) -> Vec<u64> {
     let Ok(folder) = std::fs::read_dir(process.proc_path("task")) else { return Vec::new() };
     let tids =
         folder.flatten().take(MAX_THREADS).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut ends: Vec<_> = tids.filter_map(os::thread_area).map(|area| area as u64).collect();
+    // The stack of the main thread has a mapping of its own. Its record is in
+    // memory of the loader, below which other memory may be mapped.
+    let main = process.other_pid().unwrap_or_else(os::getpid);
+    let others = tids.filter(|tid| *tid != main);
+    let mut ends: Vec<_> = others.filter_map(os::thread_area).map(|area| area as u64).collect();
     ends.sort_unstable();
     ends
 }
@@ -171,7 +175,7 @@ fn without_stacks(mapping: Range<u64>, stack_ends: &[u64]) -> Range<u64> {
     let last = below_end.checked_sub(1).and_then(|at| stack_ends.get(at));
     match last.filter(|end| mapping.contains(end)) {
         // The record is shorter than a page.
-        Some(end) => ((end | (PAGE_BYTES - 1)) + 1).min(mapping.end)..mapping.end,
+        Some(end) => ((end | (os::page_bytes() - 1)) + 1).min(mapping.end)..mapping.end,
         None => mapping,
     }
 }

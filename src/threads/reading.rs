@@ -1,5 +1,7 @@
 //! One thread as it was at one moment: what it waits for, and its stack.
 
+use std::time::Duration;
+
 use crate::capture::unwind::{Unwinder, Unwound};
 use crate::capture::{CopiedStack, passive};
 use crate::evidence::Capture;
@@ -11,6 +13,8 @@ use crate::watchdog::call_info::call_info;
 use crate::watchdog::sample::{InSyscall, ThreadActivity};
 use crate::watchdog::{stack_capture, syscalls};
 
+/// How long a thread that computes may take until it has a sample.
+const SAMPLE_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often a thread is read until nothing changes meanwhile.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -66,8 +70,8 @@ fn waiting(
 ) -> Option<Reading> {
     let process = unwinder.process();
     let copy = passive::copy(process, map.thread(tid, call.sp), call.sp, call.pc)?;
-    let info = call_info(process, call, syscalls::find(call.number));
     (Look::at(process, tid) == look).then_some(())?;
+    let info = call_info(process, call, syscalls::find(call.number));
     let unwound = unwind(&copy, Some(call), unwinder);
     let capture = stack_capture::capture(0, unwound.clone(), false, Some(info), unwinder);
     Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })
@@ -82,7 +86,7 @@ fn running(
     map: &MemoryMap,
     unwinder: &mut Unwinder,
 ) -> Option<Reading> {
-    let copy = registers::copy_running(unwinder.process(), tid, registers, map)?;
+    let copy = registers::copy_running(unwinder.process(), tid, registers, map, SAMPLE_TIMEOUT)?;
     let unwound = unwind(&copy, None, unwinder);
     let capture = stack_capture::capture(0, unwound.clone(), true, None, unwinder);
     Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })

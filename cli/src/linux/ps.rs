@@ -19,7 +19,11 @@ pub(crate) fn ps(args: &PsArgs) -> anyhow::Result<()> {
     let mut is_first = true;
     loop {
         let document = match attach::ps(pid) {
-            Err(AttachError::NotFound { .. } | AttachError::Zombie { .. }) if !is_first => {
+            Err(
+                AttachError::NotFound { .. }
+                | AttachError::Zombie { .. }
+                | AttachError::FirstThreadEnded { .. },
+            ) if !is_first => {
                 let _ = writeln!(io::stderr(), "loopscope: process {pid} has ended");
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use loopscope::report::printable;
 use rustix::process::Pid;
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::linux::args::{OutputArgs, RunArgs};
 use crate::linux::{attach, output, reading};
@@ -30,10 +30,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
 async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
     let (program, arguments) = args.command.split_first().context("there is no command after `--`")?;
     // Before the command starts, so that no signal is lost.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
+    let mut interrupt = Passed::new(SignalKind::interrupt())?;
+    let mut terminate = Passed::new(SignalKind::terminate())?;
+    let mut hangup = Passed::new(SignalKind::hangup())?;
+    let mut quit = Passed::new(SignalKind::quit())?;
     let mut child = Command::new(program).args(arguments).spawn().with_context(|| {
         format!("the command `{}` cannot be started", printable(&program.to_string_lossy()))
     })?;
@@ -68,6 +68,34 @@ async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
             }
         }
     }
+}
+
+/// A signal that is handled, unless this process ignores it, as under `nohup`:
+/// the command must inherit that.
+struct Passed(Option<Signal>);
+
+impl Passed {
+    fn new(kind: SignalKind) -> io::Result<Self> {
+        let is_ignored = is_ignored(kind.as_raw_value());
+        Ok(Self(if is_ignored { None } else { Some(signal(kind)?) }))
+    }
+
+    async fn recv(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => pending().await,
+        }
+    }
+}
+
+/// Returns whether this process ignores a signal. Bit 0 of the set is signal 1.
+fn is_ignored(number: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    u32::try_from(number - 1).is_ok_and(|bit| set.checked_shr(bit).unwrap_or(0) & 1 == 1)
 }
 
 async fn after(time: Option<Duration>) {

@@ -1,12 +1,12 @@
 //! The thread that looks at the threads of the other process.
 
 use std::collections::HashMap;
-use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use crate::attach::watch::thread::ObservedThread;
 use crate::attach::watch::tools::Tools;
@@ -24,7 +24,7 @@ use crate::watchdog::procfs;
 
 /// How often the list of threads is read, and a thread without an event loop is
 /// looked at.
-const LISTING_PERIOD: Duration = Duration::from_secs(1);
+const LISTING_PERIOD: Duration = Duration::from_millis(250);
 /// Further threads are not looked at.
 const MAX_THREADS: usize = 4096;
 /// Stacks that are read to learn what a thread is, at once and per second.
@@ -38,6 +38,12 @@ const MAX_PERIOD: Duration = Duration::from_millis(50);
 /// Returns the time between two looks for this threshold.
 pub(super) fn period(threshold: Duration) -> Duration {
     (threshold / LOOKS_PER_THRESHOLD).clamp(MIN_PERIOD, MAX_PERIOD)
+}
+
+/// Returns the device and the inode of the file of the program.
+fn program_file(process: Process) -> Option<(u64, u64)> {
+    let file = fs::metadata(process.proc_path("exe")).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// What the sampler tells its owner, and the owner the sampler.
@@ -80,6 +86,8 @@ impl Sampler {
         let thread = OwnedThread::spawn("loopscope-watch", move || {
             let mut sampler = SamplerLoop {
                 process,
+                program: program_file(process),
+                max_debug_info_memory,
                 started: process.start_time(),
                 period: period(Duration::from_nanos(recorder.threshold_nanos)),
                 recorder,
@@ -108,6 +116,9 @@ impl Drop for Sampler {
 
 struct SamplerLoop {
     process: Process,
+    /// The file of the program.
+    program: Option<(u64, u64)>,
+    max_debug_info_memory: u64,
     /// When the process started: tells it from another one with the same id.
     started: Option<u64>,
     period: Duration,
@@ -146,6 +157,18 @@ impl SamplerLoop {
         threads.values_mut().for_each(|thread| thread.end(&tools));
     }
 
+    /// Forgets the program that the process ran before, and its threads: it has
+    /// executed another one.
+    fn begin_again(&mut self, program: Option<(u64, u64)>) {
+        let mut threads = std::mem::take(&mut self.threads);
+        let tools = self.tools();
+        threads.values_mut().for_each(|thread| thread.end(&tools));
+        self.program = program;
+        self.unwinder = Unwinder::new(self.process);
+        self.symbols = Symbols::new(self.process, self.max_debug_info_memory);
+        self.read_program();
+    }
+
     /// Reads the tables of the program, which takes a while, before the first
     /// stack needs them.
     fn read_program(&mut self) {
@@ -159,6 +182,11 @@ impl SamplerLoop {
     /// Reads the list of threads. Returns `false` if the process has ended.
     fn list_threads(&mut self) -> bool {
         let ids = procfs::thread_ids(self.process);
+        let program = program_file(self.process);
+        if program.is_some() && program != self.program {
+            self.begin_again(program);
+        }
+        self.memory_map = MemoryMap::of(self.process);
         if ids.is_empty() || self.process.start_time() != self.started || self.process.is_zombie() {
             return false;
         }
@@ -182,6 +210,7 @@ impl SamplerLoop {
     fn tools(&mut self) -> Tools<'_> {
         Tools {
             process: self.process,
+            period: self.period,
             recorder: &self.recorder,
             self_metrics: &self.self_metrics,
             outbox: &self.outbox,

@@ -14,7 +14,7 @@ use crate::attach::watch::observed_poll::{ObservedPoll, PollKey};
 use crate::attach::watch::place::{self, LoopKind, Place};
 use crate::attach::watch::poll_frame::PollFrame;
 use crate::attach::watch::tools::Tools;
-use crate::capture::passive;
+use crate::capture::{CopiedStack, passive};
 use crate::evidence::Capture;
 use crate::finding::{Frame, FrameKind};
 use crate::os::ThreadInfo;
@@ -122,8 +122,7 @@ impl ObservedThread {
         let Some(poll) = &self.poll else { return };
         let is_capture_due = poll.is_capture_due(tools.recorder);
         // What the thread is may be learned from any wait.
-        let is_unknown = self.worker.is_none() && self.idle_places.is_empty()
-            || self.worker.is_some() && self.poll_frame.is_none();
+        let is_unknown = self.worker.is_none() || self.poll_frame.is_none();
         let is_early = is_unknown && tools.early_reads.take(Instant::now());
         if let Some(call) = call.filter(|_| is_capture_due || is_early) {
             let Some(stack) = self.read_stack(sample, &call, tools) else {
@@ -155,10 +154,10 @@ impl ObservedThread {
     /// Learns from a thread that runs where the frame of the function that
     /// polls tasks is.
     fn learn_running(&mut self, tools: &mut Tools<'_>) {
-        if self.worker.is_none() && !self.idle_places.is_empty() || !tools.early_reads.take(Instant::now()) {
+        if !tools.early_reads.take(Instant::now()) {
             return;
         }
-        let copy = registers::copy_running(tools.process, self.tid, Registers::Sample, tools.memory_map);
+        let copy = sampled(self.tid, tools);
         let Some(copy) = copy else { return };
         let unwound = tools.unwinder.unwind(&copy);
         let caller_sps = unwound.caller_sps.clone();
@@ -181,7 +180,7 @@ impl ObservedThread {
         else {
             return;
         };
-        let copy = registers::copy_running(tools.process, self.tid, Registers::Sample, tools.memory_map);
+        let copy = sampled(self.tid, tools);
         let is_same_poll = poll_frame.read(tools.process).map(PollKey::Frame) == Some(poll.key);
         let Some(copy) = copy.filter(|_| is_same_poll) else {
             tools.self_metrics.count_capture(CaptureOutcome::Outdated);
@@ -248,6 +247,13 @@ impl ObservedThread {
             tools.recorder.retire(&worker);
         }
     }
+}
+
+/// Copies the stack of a thread that computes. Meanwhile no other thread is
+/// looked at, so this does not wait long.
+fn sampled(tid: i32, tools: &Tools<'_>) -> Option<CopiedStack> {
+    let timeout = 2 * tools.period;
+    registers::copy_running(tools.process, tid, Registers::Sample, tools.memory_map, timeout)
 }
 
 fn waits_in(sample: &ThreadSample) -> Option<InSyscall> {

@@ -1,5 +1,7 @@
 //! What the looks at all threads of a process share.
 
+use std::time::Duration;
+
 use crate::capture::unwind::Unwinder;
 use crate::diagnose::symbols::Symbols;
 use crate::outbox::SendingEnd;
@@ -12,6 +14,8 @@ use crate::token_bucket::TokenBucket;
 /// What a look at a thread needs besides the thread.
 pub(super) struct Tools<'t> {
     pub(super) process: Process,
+    /// The time between two looks.
+    pub(super) period: Duration,
     pub(super) recorder: &'t Recorder,
     pub(super) self_metrics: &'t SelfMetrics,
     pub(super) outbox: &'t SendingEnd,

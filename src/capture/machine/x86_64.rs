@@ -47,15 +47,12 @@ pub(crate) fn unwind_registers(ip: u64, sp: u64, frame_pointer: u64, _link: u64)
 pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Option<u64> {
     const CALL: u8 = 0xE8;
     const CALL_THROUGH_POINTER: [u8; 2] = [0xFF, 0x15];
-    let [a, b, c, d] = code_before::<4>(process, return_address)?;
+    let [first, second, a, b, c, d] = code_before::<6>(process, return_address)?;
     let target = return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
-    match code_before::<6>(process, return_address) {
-        // Either of the two instructions may end with these bytes.
-        Some([0xFF, 0x15, CALL, ..]) => None,
-        Some([first, second, ..]) if [first, second] == CALL_THROUGH_POINTER => {
-            Some(u64::from_le_bytes(process.read(target, 8)?.try_into().ok()?))
-        }
-        _ => (code_before::<5>(process, return_address)?[0] == CALL).then_some(target),
+    match [first, second] {
+        CALL_THROUGH_POINTER => Some(u64::from_le_bytes(process.read(target, 8)?.try_into().ok()?)),
+        [_, CALL] => Some(target),
+        _ => None,
     }
 }
 

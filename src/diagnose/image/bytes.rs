@@ -125,12 +125,13 @@ impl Reader for Bytes {
     }
 
     fn find(&self, byte: u8) -> gimli::Result<usize> {
+        let end = self.start + self.length.min(MAX_WHOLE_BYTES);
         let found: io::Result<Option<usize>> = match &*self.source {
-            Source::File(file) => file
-                .find(byte, self.start as u64, (self.start + self.length) as u64)
-                .map(|at| at.map(|at| at as usize - self.start)),
+            Source::File(file) => {
+                file.find(byte, self.start as u64, end as u64).map(|at| at.map(|at| at as usize - self.start))
+            }
             Source::Memory(memory) => {
-                let bytes = memory.get(self.start..self.start + self.length).unwrap_or_default();
+                let bytes = memory.get(self.start..end).unwrap_or_default();
                 Ok(bytes.iter().position(|one| *one == byte))
             }
         };

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use crate::diagnose::image::elf::{self, Elf};
 use crate::lock::Lock;
+use crate::per_process::PerProcess;
 use crate::process::Process;
 
-static GIVEN_FILES: Lock<Vec<PathBuf>> = Lock::new(Vec::new());
+static GIVEN_FILES: PerProcess<Lock<Vec<PathBuf>>> = PerProcess::new();
 /// More files are not needed: each belongs to one program.
 const MAX_GIVEN_FILES: usize = 64;
 
 /// Returns the files that were named.
 pub(super) fn all() -> Vec<PathBuf> {
-    GIVEN_FILES.lock().clone()
+    GIVEN_FILES.get().lock().clone()
 }
 
 /// Adds a file with the debug information of the program that `process` runs.
@@ -27,7 +28,7 @@ pub(crate) fn add(process: Process, path: &Path) -> Result<(), String> {
     let program = elf::open(Path::new(&process.proc_path("exe"))).ok().map(Arc::new).and_then(Elf::read);
     let program = program.ok_or("the file of the program cannot be read")?;
     check(&program, path)?;
-    let mut files = GIVEN_FILES.lock();
+    let mut files = GIVEN_FILES.get().lock();
     if files.len() < MAX_GIVEN_FILES && !files.iter().any(|file| file == path) {
         files.push(path.to_owned());
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::capture::machine::{self, Registers};
 use crate::capture::{CopiedStack, passive};
+use crate::os;
 use crate::process::Process;
 use crate::record::clock::Clock;
 use crate::threads::look::Look;
@@ -37,11 +38,15 @@ const EVENT_STOP: i32 = 128;
 /// Copies the registers and the stack of a thread that computes. Returns `None`
 /// if it does not, or must not be stopped.
 pub(super) fn copy(process: Process, tid: i32, map: &MemoryMap) -> Option<CopiedStack> {
+    // A child that this process waits for: its first stop would end that wait.
+    if process.other_pid() == Some(tid) && process.parent() == Some(os::getpid()) {
+        return None;
+    }
     has_run(process, tid).then_some(())?;
     // The kernel detaches from the thread when the tracing thread ends, also
     // where it could not be stopped in time.
     let stop = || {
-        let stopped = Stopped::new(tid)?;
+        let stopped = Stopped::new(tid, STOP_TIMEOUT)?;
         // A thread that has entered a call meanwhile returns to it.
         if procfs::read_activity(process, tid) != ThreadActivity::OutsideSyscall {
             return None;
@@ -89,7 +94,7 @@ pub(super) struct Stopped {
 impl Stopped {
     /// Stops a thread of another process. All calls must be made by the thread
     /// that made this one.
-    pub(super) fn new(tid: i32) -> Option<Self> {
+    pub(super) fn new(tid: i32, timeout: Duration) -> Option<Self> {
         request(libc::PTRACE_SEIZE, tid, 0).then_some(())?;
         request(libc::PTRACE_INTERRUPT, tid, 0).then_some(())?;
         let begin = Instant::now();
@@ -102,7 +107,7 @@ impl Stopped {
                 let signal = if is_event { 0 } else { libc::WSTOPSIG(status) };
                 return libc::WIFSTOPPED(status).then_some(Self { tid, signal });
             }
-            if waited < 0 || begin.elapsed() > STOP_TIMEOUT {
+            if waited < 0 || begin.elapsed() > timeout {
                 return None;
             }
             thread::sleep(STOP_CHECK_INTERVAL);

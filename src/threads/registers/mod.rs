@@ -6,6 +6,8 @@
 mod interrupt;
 mod sample;
 
+use std::time::Duration;
+
 use crate::capture::CopiedStack;
 use crate::process::Process;
 use crate::threads::memory_map::MemoryMap;
@@ -32,18 +34,20 @@ pub(crate) fn can_sample() -> bool {
 
 /// Copies the registers and the stack of a thread that computes. Returns `None`
 /// if it does not compute any more, or if the system does not allow it.
+/// Waits for a sample until `timeout`.
 pub(crate) fn copy_running(
     process: Process,
     tid: i32,
     registers: Registers,
     map: &MemoryMap,
+    timeout: Duration,
 ) -> Option<CopiedStack> {
     // A thread of this process is read by a signal, as the watchdog does it.
     process.other_pid()?;
     match registers {
         Registers::Passive => None,
-        Registers::Sample => sample::copy(tid).ok().flatten(),
-        Registers::Interrupt => match sample::copy(tid) {
+        Registers::Sample => sample::copy(tid, timeout).ok().flatten(),
+        Registers::Interrupt => match sample::copy(tid, timeout) {
             Ok(copy) => copy,
             Err(_) => interrupt::copy(process, tid, map),
         },

@@ -10,14 +10,13 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::capture::{CopiedStack, machine};
 use crate::os;
 
 /// The thread is sampled after this time on a CPU.
 const PERIOD_NANOS: u64 = 100_000;
-/// A thread that waits for a CPU is not sampled before it gets one.
-const TIMEOUT_MILLIS: i32 = 200;
 /// How much of the stack is copied: a record has less than 64 KiB.
 const STACK_BYTES: usize = 60 * 1024;
 /// The size of the buffer for records. It takes at least one sample.
@@ -61,12 +60,13 @@ struct Attributes {
 }
 
 /// Samples a thread of another process once. Returns `None` if the thread did
-/// not run in the meantime.
+/// not run within `timeout`: one that waits for a CPU is not sampled before it
+/// gets one.
 ///
 /// # Errors
 ///
 /// If the kernel refuses it.
-pub(super) fn copy(tid: i32) -> io::Result<Option<CopiedStack>> {
+pub(super) fn copy(tid: i32, timeout: Duration) -> io::Result<Option<CopiedStack>> {
     let event = open(tid)?;
     let buffer = Buffer::new(&event)?;
     // SAFETY: the request takes a number.
@@ -75,7 +75,7 @@ pub(super) fn copy(tid: i32) -> io::Result<Option<CopiedStack>> {
     }
     let mut wait = libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: `wait` is one entry, a local.
-    unsafe { libc::poll(&raw mut wait, 1, TIMEOUT_MILLIS) };
+    unsafe { libc::poll(&raw mut wait, 1, i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)) };
     Ok(stack_of_records(&buffer.records()))
 }
 

@@ -10,6 +10,8 @@ use crate::capture::unwind::Unwinder;
 use crate::os;
 use crate::watchdog::procfs::ProcReader;
 
+const SAMPLE_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// A test of this program that runs as a process of its own, and its first
 /// line of output that has numbers.
 struct Scenario(Child, Vec<i32>);
@@ -58,6 +60,8 @@ fn computes() {
 #[test]
 #[ignore = "a scenario that another test runs in a child process"]
 fn a_computation() {
+    // The tracer is no parent of this process.
+    os::permit_readers();
     let (send, receive) = std::sync::mpsc::channel();
     let sender = send.clone();
     thread::spawn(move || {
@@ -77,7 +81,7 @@ fn a_computation() {
 #[ignore = "a scenario that another test runs in a child process"]
 fn a_tracer() {
     let tid = env::var("LOOPSCOPE_TEST_THREAD").unwrap().parse().unwrap();
-    let stopped = interrupt::Stopped::new(tid);
+    let stopped = interrupt::Stopped::new(tid, Duration::from_secs(60));
     ready(&[i32::from(stopped.is_some())]);
 }
 
@@ -127,11 +131,11 @@ fn traced_by(pid: i32, tid: i32) -> Option<i32> {
 
 #[test]
 fn a_sample_has_the_line_of_a_computation_and_none_of_a_sleep() {
-    if let Err(error) = sample::copy(tid()) {
+    if let Err(error) = sample::copy(tid(), SAMPLE_TIMEOUT) {
         not_checked(&format!("samples, which the kernel refuses: {error}"));
         return;
     }
-    reads_the_line_of(|_, tid, _| sample::copy(tid).unwrap());
+    reads_the_line_of(|_, tid, _| sample::copy(tid, SAMPLE_TIMEOUT).unwrap());
 }
 
 #[test]
@@ -162,8 +166,8 @@ fn threads_that_do_not_exist_are_not_read() {
     let map = MemoryMap::default();
     let gone = Process::Other(i32::MAX - 1);
     for registers in [Registers::Passive, Registers::Sample, Registers::Interrupt] {
-        assert!(copy_running(gone, i32::MAX - 1, registers, &map).is_none());
-        assert!(copy_running(Process::Own, tid(), registers, &map).is_none());
+        assert!(copy_running(gone, i32::MAX - 1, registers, &map, SAMPLE_TIMEOUT).is_none());
+        assert!(copy_running(Process::Own, tid(), registers, &map, SAMPLE_TIMEOUT).is_none());
     }
 }
 

@@ -98,7 +98,7 @@ fn seen_from_outside(entries: &[String]) -> (usize, Vec<String>, Vec<String>) {
     let program = build();
     let (mut found, mut missed, mut wrong) = (0, Vec::new(), Vec::new());
     for name in entries {
-        let (findings, has_samples) = run_watched(&program, name, 1_000);
+        let (findings, has_samples) = run_watched(&program, name, 2_000);
         let expected = Expected::read(name, &self::entries().join(format!("{name}.rs")));
         if findings.is_empty() && !has_samples && expected.to_string().starts_with("cpu") {
             not_checked(&format!("{name} from outside: the kernel refuses samples of threads that compute"));
