@@ -307,8 +307,9 @@ impl Unwinder {
         self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
     }
 
-    /// Returns whether the unwind tables of another process have a loop for this
-    /// address. No compiler writes one, and to follow it may take for ever.
+    /// Returns whether the unwind tables of another process have a loop for
+    /// this address. No compiler writes one, and to follow it may take for
+    /// ever.
     fn may_not_end(&self, address: u64) -> bool {
         self.module_of(address).and_then(|module| has_backward_jump(module, address)).unwrap_or(false)
     }

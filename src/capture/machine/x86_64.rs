@@ -115,8 +115,6 @@ mod tests {
         let through_a_pointer = [0x90, 0xFF, 0x15, 0, 0, 0, 0, 0x77, 0x66, 0x55, 0, 0, 0, 0, 0];
         let return_address = end(&through_a_pointer[..7]);
         assert_eq!(direct_call_target(Process::Own, return_address), Some(0x0055_6677));
-        let ambiguous = [0x90, 0xFF, 0x15, 0xE8, 0, 0, 0, 0];
-        assert_eq!(direct_call_target(Process::Own, end(&ambiguous[..7])), None);
         let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
     }
