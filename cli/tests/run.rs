@@ -42,18 +42,42 @@ fn send(target: &Target, signal: Signal) {
     kill_process(pid, signal).expect("the process runs");
 }
 
+/// Programs in the background and under `nohup` ignore signals, and so do the
+/// tests that they start.
+const NO_SIGNAL_IS_IGNORED: [&str; 2] = ["env", "--default-signal=HUP,INT,QUIT,TERM"];
+
+fn with_signals(script: &str) -> Command {
+    let mut command = Command::new(NO_SIGNAL_IS_IGNORED[0]);
+    command.args([NO_SIGNAL_IS_IGNORED[1], env!("CARGO_BIN_EXE_loopscope"), "run", "--", "sh", "-c", script]);
+    command
+}
+
 /// A new session has no terminal, so no signal comes from one.
 fn in_new_session(script: &str) -> Command {
     let mut command = Command::new("setsid");
-    command.args(["--wait", env!("CARGO_BIN_EXE_loopscope"), "run", "--", "sh", "-c", script]);
+    command.arg("--wait").args(NO_SIGNAL_IS_IGNORED);
+    command.args([env!("CARGO_BIN_EXE_loopscope"), "run", "--", "sh", "-c", script]);
     command
+}
+
+#[test]
+fn a_signal_that_is_ignored_is_ignored_by_the_command_too() {
+    let ignored = |option: &str| {
+        let mut command = Command::new("env");
+        command.args([option, env!("CARGO_BIN_EXE_loopscope"), "run", "--"]);
+        let result = outcome(command.args(["grep", "SigIgn", "/proc/self/status"]));
+        let set = result.stdout.split_whitespace().nth(1).expect("a set").to_owned();
+        u64::from_str_radix(&set, 16).expect("hexadecimal") & 1 == 1
+    };
+    assert!(ignored("--ignore-signal=HUP"));
+    assert!(!ignored("--default-signal=HUP"));
 }
 
 #[test]
 fn signals_are_passed_on() {
     for (signal, name) in [(Signal::TERM, "TERM"), (Signal::HUP, "HUP")] {
         let script = format!("trap 'exit 5' {name}; echo ready; while :; do sleep 0.01; done");
-        let mut target = Target::start(command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::piped()));
+        let mut target = Target::start(with_signals(&script).stdout(Stdio::piped()));
         assert_eq!(target.wait_for_line(), "ready\n");
         send(&target, signal);
         let status = eventually("the end of the command", || target.0.try_wait().expect("a child"));
@@ -75,7 +99,9 @@ fn the_state_is_printed_on_request_and_after_a_time() {
     // The command is a Tokio program: loopscope itself.
     let inner = ["sh", "-c", "echo ready; exec sleep 600"];
     let outer = ["run", "--ps-after", "1ms", "--", env!("CARGO_BIN_EXE_loopscope"), "run", "--"];
-    let mut target = Target::start(command(&outer).args(inner).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut command = Command::new(NO_SIGNAL_IS_IGNORED[0]);
+    command.args([NO_SIGNAL_IS_IGNORED[1], env!("CARGO_BIN_EXE_loopscope")]).args(outer);
+    let mut target = Target::start(command.args(inner).stdout(Stdio::piped()).stderr(Stdio::piped()));
     assert_eq!(target.wait_for_line(), "ready\n");
     let stderr = target.0.stderr.take().expect("a pipe");
     let (head, is_printed) = std::sync::mpsc::channel();
