@@ -39,10 +39,11 @@ const TRANSPARENT: [&str; 12] = [
 
 /// Futures that poll another future, and the member that holds it. In an enum
 /// it is a member of the present variant.
-const ADAPTERS: [(&str, &str); 22] = [
+const ADAPTERS: [(&str, &str); 23] = [
     ("tokio::task::coop::Coop", "fut"),
     ("tokio::runtime::coop::Coop", "fut"),
     ("tracing::instrument::Instrumented", "inner"),
+    ("tokio::util::trace::InstrumentedAsyncOp", "inner"),
     ("tracing::instrument::WithDispatch", "inner"),
     ("tracing_futures::Instrumented", "inner"),
     ("tokio::time::timeout::Timeout", "value"),
