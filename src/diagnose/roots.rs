@@ -38,6 +38,7 @@ static PROCESS_SOURCE_ROOTS: PerProcess<Lock<RootsOfProcess>> = PerProcess::new(
 
 /// The directories in which the sources of a process were compiled.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(not(feature = "diagnostic"), allow(dead_code))]
 pub(crate) struct RootsOfProcess {
     pub(crate) roots: Vec<PathBuf>,
     /// The user of the process, if it is another one than this: what that user
