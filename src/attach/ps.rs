@@ -50,7 +50,6 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
     if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
-        let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
         return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
     }
     // A task between a wake and its poll, or between two polls, looks the same

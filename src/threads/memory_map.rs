@@ -13,14 +13,14 @@ const MAX_MAPPINGS: usize = 1 << 20;
 
 /// The mappings that can be written to, in the order of their addresses.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryMap {
+pub(super) struct MemoryMap {
     mappings: Vec<Range<u64>>,
 }
 
 impl MemoryMap {
     /// Reads the mappings of a process as they are now. There are none if they
     /// must not be read.
-    pub(crate) fn of(process: Process) -> Self {
+    pub(super) fn of(process: Process) -> Self {
         let Ok(file) = File::open(process.proc_path("maps")) else { return Self::default() };
         let lines = BufReader::new(file.take(MAX_LIST_BYTES)).split(b'\n').map_while(Result::ok);
         let mut mappings: Vec<_> = lines.filter_map(|line| writable(&line)).take(MAX_MAPPINGS).collect();

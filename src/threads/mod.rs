@@ -1,7 +1,7 @@
 //! The threads of a Tokio process: what each is for, and what it does.
 
 mod look;
-pub(crate) mod memory_map;
+mod memory_map;
 mod polled_task;
 mod printable;
 mod reading;

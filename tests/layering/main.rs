@@ -163,7 +163,6 @@ const LIBRARY: &[Rule] = &[
             "settings",
             "snapshot",
             "stable_hash",
-            "threads::memory_map",
             "threads::registers",
             "threads::role",
             "token_bucket",

@@ -27,7 +27,8 @@ impl PollFrame {
     /// their callers.
     pub(super) fn find(capture: &Capture, caller_sps: &[u64], symbols: &mut Symbols) -> Option<Self> {
         let mut is_poll = |index: &usize| {
-            let address = Capture { stack: vec![capture.stack[*index].clone()], ..capture.clone() };
+            let stack = vec![capture.stack[*index].clone()];
+            let address = Capture { stack, ..Capture::without_stack(0, false, None) };
             let frames = symbols.stack(&address).frames;
             frames.iter().any(role::is_poll)
         };

@@ -18,7 +18,6 @@ use crate::owned_thread::OwnedThread;
 use crate::process::Process;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
-use crate::threads::memory_map::MemoryMap;
 use crate::token_bucket::TokenBucket;
 use crate::watchdog::procfs;
 
@@ -95,7 +94,6 @@ impl Sampler {
                 outbox,
                 unwinder: Unwinder::new(process),
                 symbols: Symbols::new(process, max_debug_info_memory),
-                memory_map: MemoryMap::of(process),
                 threads: HashMap::new(),
                 early_reads: TokenBucket::new(EARLY_READS, EARLY_READS_PER_SECOND, Instant::now()),
                 next_worker: 0,
@@ -127,7 +125,6 @@ struct SamplerLoop {
     outbox: SendingEnd,
     unwinder: Unwinder,
     symbols: Symbols,
-    memory_map: MemoryMap,
     threads: HashMap<i32, ObservedThread>,
     early_reads: TokenBucket,
     next_worker: usize,
@@ -186,7 +183,6 @@ impl SamplerLoop {
         if program.is_some() && program != self.program {
             self.begin_again(program);
         }
-        self.memory_map = MemoryMap::of(self.process);
         if ids.is_empty() || self.process.start_time() != self.started || self.process.is_zombie() {
             return false;
         }
@@ -216,7 +212,6 @@ impl SamplerLoop {
             outbox: &self.outbox,
             unwinder: &mut self.unwinder,
             symbols: &mut self.symbols,
-            memory_map: &self.memory_map,
             early_reads: &mut self.early_reads,
             next_worker: &mut self.next_worker,
             loops_seen: &mut self.loops_seen,

@@ -22,7 +22,7 @@ use crate::process::Process;
 use crate::record::runtimes::WorkerLabel;
 use crate::record::worker::Worker;
 use crate::self_metrics::CaptureOutcome;
-use crate::threads::registers::{self, Registers};
+use crate::threads::registers;
 use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 use crate::watchdog::stack_capture;
@@ -46,8 +46,8 @@ pub(super) struct ObservedThread {
     idle_places: HashMap<(i64, u64, u64), Place>,
 }
 
-/// The stack of a waiting thread.
-struct WaitingStack {
+/// The stack of a thread, and what it shows.
+struct ReadStack {
     capture: Capture,
     frames: Vec<Frame>,
     place: Place,
@@ -125,11 +125,11 @@ impl ObservedThread {
         let is_unknown = self.worker.is_none() || self.poll_frame.is_none();
         let is_early = is_unknown && tools.early_reads.take(Instant::now());
         if let Some(call) = call.filter(|_| is_capture_due || is_early) {
-            let Some(stack) = self.read_stack(sample, &call, tools) else {
+            let Some(stack) = self.waiting_stack(sample, &call, tools) else {
                 tools.self_metrics.count_capture(CaptureOutcome::Outdated);
                 return;
             };
-            self.learn(&call, &stack, tools);
+            self.learn(Some(&call), &stack, tools);
             if stack.place != Place::InPoll {
                 // What was seen before was no poll either, or it is over.
                 if let Some(mut poll) = self.poll.take() {
@@ -157,20 +157,9 @@ impl ObservedThread {
         if !tools.early_reads.take(Instant::now()) {
             return;
         }
-        let copy = sampled(self.tid, tools);
-        let Some(copy) = copy else { return };
-        let unwound = tools.unwinder.unwind(&copy);
-        let caller_sps = unwound.caller_sps.clone();
-        let capture = stack_capture::capture(0, unwound, true, None, tools.unwinder);
-        let frames = tools.symbols.stack(&capture).frames;
-        let (place, kind) = place::place(&self.name, &capture, &frames, ThreadActivity::Running);
-        if place == Place::InPoll {
-            self.poll_frame = PollFrame::find(&capture, &caller_sps, tools.symbols);
-        }
-        if let Some(kind) = kind
-            && self.worker.is_none()
-        {
-            self.worker = Some(register(self.tid, &self.name, kind, tools));
+        if let Some(copy) = sampled(self.tid, tools) {
+            let stack = running_stack(&self.name, &copy, tools);
+            self.learn(None, &stack, tools);
         }
     }
 
@@ -187,25 +176,23 @@ impl ObservedThread {
             poll.delay_capture(tools.recorder);
             return;
         };
-        let unwound = tools.unwinder.unwind(&copy);
-        let capture = stack_capture::capture(0, unwound, true, None, tools.unwinder);
-        let frames = tools.symbols.stack(&capture).frames;
-        if place::place(&self.name, &capture, &frames, ThreadActivity::Running).0 != Place::InPoll {
+        let stack = running_stack(&self.name, &copy, tools);
+        if stack.place != Place::InPoll {
             poll.delay_capture(tools.recorder);
             return;
         }
         tools.self_metrics.count_capture(CaptureOutcome::Passive);
-        poll.add_capture(capture, &task_name(&frames), worker, tools);
+        poll.add_capture(stack.capture, &task_name(&stack.frames), worker, tools);
     }
 
     /// Reads the stack of the waiting thread. Returns `None` if it has run
     /// since the sample.
-    fn read_stack(
+    fn waiting_stack(
         &self,
         sample: &ThreadSample,
         call: &InSyscall,
         tools: &mut Tools<'_>,
-    ) -> Option<WaitingStack> {
+    ) -> Option<ReadStack> {
         let thread = ThreadInfo { tid: self.tid, stack_top: 0, stack_bottom: 0 };
         let stack = passive::copy(tools.process, thread, call.sp, call.pc)?;
         let after = self.reader.sample(&tools.recorder.clock)?;
@@ -215,17 +202,14 @@ impl ObservedThread {
         let unwound = stack_capture::unwind_waiting(&stack, call, tools.unwinder);
         let caller_sps = unwound.caller_sps.clone();
         let capture = stack_capture::capture_of_call(unwound, call, tools.unwinder);
-        let poll_frame = PollFrame::find(&capture, &caller_sps, tools.symbols);
-        let frames = tools.symbols.stack(&capture).frames;
-        let (place, loop_kind) = place::place(&self.name, &capture, &frames, sample.activity);
-        Some(WaitingStack { capture, frames, place, loop_kind, poll_frame })
+        Some(read_stack(&self.name, capture, &caller_sps, sample.activity, tools))
     }
 
-    /// Notes what a stack shows of the thread.
-    fn learn(&mut self, call: &InSyscall, stack: &WaitingStack, tools: &mut Tools<'_>) {
+    /// Notes what a stack shows of the thread, which waits in `call` or runs.
+    fn learn(&mut self, call: Option<&InSyscall>, stack: &ReadStack, tools: &mut Tools<'_>) {
         if stack.place == Place::InPoll {
             self.poll_frame = stack.poll_frame.or(self.poll_frame);
-        } else {
+        } else if let Some(call) = call {
             if self.idle_places.len() >= MAX_IDLE_PLACES {
                 self.idle_places.clear();
             }
@@ -252,8 +236,30 @@ impl ObservedThread {
 /// Copies the stack of a thread that computes. Meanwhile no other thread is
 /// looked at, so this does not wait long.
 fn sampled(tid: i32, tools: &Tools<'_>) -> Option<CopiedStack> {
-    let timeout = 2 * tools.period;
-    registers::copy_running(tools.process, tid, Registers::Sample, tools.memory_map, timeout)
+    registers::sample_running(tools.process, tid, 2 * tools.period)
+}
+
+/// Reads the copied stack of a thread that computes.
+fn running_stack(name: &str, copy: &CopiedStack, tools: &mut Tools<'_>) -> ReadStack {
+    let unwound = tools.unwinder.unwind(copy);
+    let caller_sps = unwound.caller_sps.clone();
+    let capture = stack_capture::capture(0, unwound, true, None, tools.unwinder);
+    read_stack(name, capture, &caller_sps, ThreadActivity::Running, tools)
+}
+
+/// Reads what the stack of the thread named `name` shows.
+fn read_stack(
+    name: &str,
+    capture: Capture,
+    caller_sps: &[u64],
+    activity: ThreadActivity,
+    tools: &mut Tools<'_>,
+) -> ReadStack {
+    let frames = tools.symbols.stack(&capture).frames;
+    let (place, loop_kind) = place::place(name, &capture, &frames, activity);
+    let is_in_poll = place == Place::InPoll;
+    let poll_frame = is_in_poll.then(|| PollFrame::find(&capture, caller_sps, tools.symbols)).flatten();
+    ReadStack { capture, frames, place, loop_kind, poll_frame }
 }
 
 fn waits_in(sample: &ThreadSample) -> Option<InSyscall> {

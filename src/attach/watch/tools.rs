@@ -8,7 +8,6 @@ use crate::outbox::SendingEnd;
 use crate::process::Process;
 use crate::record::recorder::Recorder;
 use crate::self_metrics::SelfMetrics;
-use crate::threads::memory_map::MemoryMap;
 use crate::token_bucket::TokenBucket;
 
 /// What a look at a thread needs besides the thread.
@@ -21,7 +20,6 @@ pub(super) struct Tools<'t> {
     pub(super) outbox: &'t SendingEnd,
     pub(super) unwinder: &'t mut Unwinder,
     pub(super) symbols: &'t mut Symbols,
-    pub(super) memory_map: &'t MemoryMap,
     /// Limits the stacks that are read to learn what a thread is.
     pub(super) early_reads: &'t mut TokenBucket,
     /// The number of the next worker.

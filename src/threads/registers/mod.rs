@@ -32,21 +32,29 @@ pub(crate) fn can_sample() -> bool {
     sample::is_allowed()
 }
 
+/// Copies the registers and the stack of a thread that computes, by a sample
+/// within `timeout`. Returns `None` if it does not compute any more, or if the
+/// kernel refuses it.
+pub(crate) fn sample_running(process: Process, tid: i32, timeout: Duration) -> Option<CopiedStack> {
+    // A thread of this process is read by a signal, as the watchdog does it.
+    process.other_pid()?;
+    sample::copy(tid, timeout).ok().flatten()
+}
+
 /// Copies the registers and the stack of a thread that computes. Returns `None`
 /// if it does not compute any more, or if the system does not allow it.
 /// Waits for a sample until `timeout`.
-pub(crate) fn copy_running(
+pub(super) fn copy_running(
     process: Process,
     tid: i32,
     registers: Registers,
     map: &MemoryMap,
     timeout: Duration,
 ) -> Option<CopiedStack> {
-    // A thread of this process is read by a signal, as the watchdog does it.
     process.other_pid()?;
     match registers {
         Registers::Passive => None,
-        Registers::Sample => sample::copy(tid, timeout).ok().flatten(),
+        Registers::Sample => sample_running(process, tid, timeout),
         Registers::Interrupt => match sample::copy(tid, timeout) {
             Ok(copy) => copy,
             Err(_) => interrupt::copy(process, tid, map),
