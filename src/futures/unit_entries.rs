@@ -17,7 +17,7 @@ const MAX_VTABLES: usize = 1 << 18;
 const MAX_DEPTH: usize = 64;
 /// A longer name of a namespace is cut.
 const MAX_NAMESPACE_BYTES: usize = 1024;
-/// The names of functions and cells that are told apart by their beginning.
+/// The first bytes of a name say whether it is that of a function or a cell.
 const MAX_PREFIX_BYTES: usize = 8;
 
 const DW_OP_ADDR: u8 = 3;

@@ -18,8 +18,8 @@ pub(super) struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// Reads the mappings of a process as they are now. There are none if they
-    /// must not be read.
+    /// Reads the mappings of a process as they are now. The list is empty if
+    /// they must not be read.
     pub(super) fn of(process: Process) -> Self {
         let Ok(file) = File::open(process.proc_path("maps")) else { return Self::default() };
         let lines = BufReader::new(file.take(MAX_LIST_BYTES)).split(b'\n').map_while(Result::ok);

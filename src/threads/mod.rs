@@ -29,7 +29,7 @@ use crate::watchdog::procfs;
 use crate::watchdog::sample::ThreadActivity;
 
 /// The maximum number of threads that are read. Tokio's blocking pool has 512
-/// at most, unless it is told otherwise.
+/// at most, unless its builder sets another number.
 const MAX_THREADS: usize = 4096;
 /// The memory that compressed debug information may take.
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
