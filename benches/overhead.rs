@@ -5,9 +5,14 @@
 //! README.md in this folder, which also names the machine. The rounds of all
 //! configurations are interleaved, so that a change of the machine's speed
 //! affects all of them. Medians are compared.
+//!
+//! A reading of the time stamp counter takes 10 to 18 ns, depending on the
+//! machine. So the tables also show what is added as readings and a rest: only
+//! the rest can be compared between machines.
 
 use std::env;
 use std::future::Future;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use loopscope::{Named, Scope, Terminal};
@@ -23,6 +28,8 @@ struct Configuration {
     name: &'static str,
     runtime: Runtime,
     spawn: fn(&Runtime),
+    /// How many times a poll reads the counter for loopscope.
+    reads: u32,
     /// Nanoseconds per poll of each round.
     rounds: Vec<f64>,
     /// The scope that watches the runtime, if there is one.
@@ -39,13 +46,26 @@ fn main() {
             configuration.run_round();
             configuration.rounds.clear();
         }
+        let mut reads = Vec::new();
         for _ in 0..rounds {
+            reads.push(read_nanos());
             for configuration in &mut configurations {
                 configuration.run_round();
             }
         }
-        print(flavour, rounds, &mut configurations);
+        print(flavour, rounds, quantile(&mut reads, 0.5), &mut configurations);
     }
+}
+
+/// Returns the nanoseconds that one reading of the counter takes.
+fn read_nanos() -> f64 {
+    const READS: u32 = 1_000_000;
+    let clock = quanta::Clock::new();
+    let begin = Instant::now();
+    for _ in 0..READS {
+        black_box(clock.raw());
+    }
+    begin.elapsed().as_nanos() as f64 / f64::from(READS)
 }
 
 fn rounds() -> usize {
@@ -68,26 +88,27 @@ fn configurations(build: fn() -> Builder) -> Vec<Configuration> {
         name,
         runtime: build().build().expect("a runtime"),
         spawn,
+        reads: 0,
         rounds: Vec::new(),
         _scope: None,
     };
-    let watched = |name, spawn, schedule_delay| {
+    let watched = |name, reads, spawn, schedule_delay| {
         let scope = Scope::builder()
             .terminal(Terminal::Never)
             .schedule_delay(schedule_delay)
             .start()
             .expect("a scope");
         let runtime = scope.watch(&mut build()).build().expect("a runtime");
-        Configuration { name, runtime, spawn, rounds: Vec::new(), _scope: Some(scope) }
+        Configuration { name, runtime, spawn, reads, rounds: Vec::new(), _scope: Some(scope) }
     };
     vec![
         bare("bare tokio", spawn_plain),
         empty_hooks(build),
-        watched("loopscope: poll time, watchdog", spawn_plain, false),
-        watched("loopscope: poll time, schedule delay, watchdog", spawn_plain, true),
-        watched("loopscope: the same, named tasks", spawn_named, true),
-        watched("loopscope: named tasks that time their own wakes", spawn_named, false),
-        bare("loopscope: named tasks, no hooks", spawn_named),
+        watched("loopscope: poll time, watchdog", 2, spawn_plain, false),
+        watched("loopscope: poll time, schedule delay, watchdog", 2, spawn_plain, true),
+        watched("loopscope: the same, named tasks", 2, spawn_named, true),
+        watched("loopscope: named tasks that time their own wakes", 3, spawn_named, false),
+        Configuration { reads: 3, ..bare("loopscope: named tasks, no hooks", spawn_named) },
         bare("tokio-metrics: TaskMonitor", spawn_monitored),
     ]
 }
@@ -97,7 +118,14 @@ fn empty_hooks(build: fn() -> Builder) -> Configuration {
     let mut builder = build();
     builder.on_before_task_poll(|_| ()).on_after_task_poll(|_| ());
     let runtime = builder.build().expect("a runtime");
-    Configuration { name: "empty hooks", runtime, spawn: spawn_plain, rounds: Vec::new(), _scope: None }
+    Configuration {
+        name: "empty hooks",
+        runtime,
+        spawn: spawn_plain,
+        reads: 0,
+        rounds: Vec::new(),
+        _scope: None,
+    }
 }
 
 #[cfg(not(tokio_unstable))]
@@ -141,22 +169,25 @@ impl Configuration {
         let elapsed: Duration = begin.elapsed();
         self.rounds.push(elapsed.as_nanos() as f64 / (TASKS * (YIELDS + 1)) as f64);
     }
-
-    fn quantile(&mut self, quantile: f64) -> f64 {
-        self.rounds.sort_by(f64::total_cmp);
-        self.rounds[((self.rounds.len() - 1) as f64 * quantile).round() as usize]
-    }
 }
 
-fn print(flavour: &str, rounds: usize, configurations: &mut [Configuration]) {
+fn quantile(values: &mut [f64], quantile: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * quantile).round() as usize]
+}
+
+fn print(flavour: &str, rounds: usize, read: f64, configurations: &mut [Configuration]) {
     println!(
-        "\n{flavour}, {TASKS} tasks that yield {YIELDS} times each, {rounds} interleaved rounds, ns per poll\n"
+        "\n{flavour}, {TASKS} tasks that yield {YIELDS} times each, {rounds} interleaved rounds, ns per poll; \
+         a reading of the counter takes {read:.1} ns\n"
     );
-    println!("| configuration | median | p10 | p90 | added |");
-    println!("|---|---:|---:|---:|---:|");
-    let bare = configurations[0].quantile(0.5);
-    for configuration in configurations {
-        let [median, low, high] = [0.5, 0.1, 0.9].map(|quantile| configuration.quantile(quantile));
-        println!("| {} | {median:.0} | {low:.0} | {high:.0} | {:+.0} |", configuration.name, median - bare);
+    println!("| configuration | median | p10 | p90 | added | of which readings | rest |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    let bare = quantile(&mut configurations[0].rounds, 0.5);
+    for Configuration { name, reads, rounds, .. } in configurations {
+        let [median, low, high] = [0.5, 0.1, 0.9].map(|q| quantile(rounds, q));
+        let added = median - bare;
+        let rest = added - f64::from(*reads) * read;
+        println!("| {name} | {median:.0} | {low:.0} | {high:.0} | {added:+.0} | {reads} | {rest:+.0} |");
     }
 }

@@ -81,7 +81,9 @@
 //! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP; enables `diagnostic`, `serde` and `prometheus` |
 //! | `metrics` | the same metrics for the recorder of the `metrics` crate |
 //! | `tokio-metrics` | the `RuntimeMonitor` of tokio-metrics as `tokio_*` metrics; enables `prometheus` |
-//! | `attach` | [`attach`]: what another Tokio process does, which was built without loopscope (Linux); enables `serde` |
+//! | `hdrhistogram` | [`HistogramSnapshot::to_hdrhistogram`](HistogramSnapshot) |
+//! | `compressed-debug-info` | lines where the linker has compressed the debug information |
+//! | `attach` | [`attach`]: what another Tokio process does, which was built without loopscope (Linux); enables `serde` and `compressed-debug-info` |
 //! | `console` | tokio-console's layer; needs `--cfg tokio_unstable` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

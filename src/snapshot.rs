@@ -57,6 +57,7 @@ impl HistogramSnapshot {
 
     /// Converts the distribution into an [`hdrhistogram::Histogram`] of
     /// nanoseconds with two significant figures. Zero is recorded as 1 ns.
+    #[cfg(feature = "hdrhistogram")]
     #[must_use]
     pub fn to_hdrhistogram(&self) -> hdrhistogram::Histogram<u64> {
         let mut histogram = hdrhistogram::Histogram::new(2).expect("2 is a valid precision");
@@ -457,6 +458,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "hdrhistogram")]
     fn conversion_to_hdrhistogram_keeps_the_values() {
         let snapshot = HistogramSnapshot {
             buckets: vec![(Duration::from_nanos(50), 1), (Duration::from_millis(1), 8), (Duration::MAX, 1)],

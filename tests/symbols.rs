@@ -24,7 +24,7 @@ use std::{env, thread};
 
 use common::{STALL, finding, runtime, scope};
 use library::{Folder, Library};
-use loopscope::{Finding, Scope, Terminal};
+use loopscope::{Finding, Scope};
 use tokio::runtime::Runtime;
 
 /// Blocks in a library and returns the finding.
@@ -212,17 +212,30 @@ fn lines_are_read_from_a_separate_file_beside_a_stripped_library() {
 }
 
 #[test]
+#[cfg(feature = "compressed-debug-info")]
 fn compressed_lines_are_read_within_the_limit_and_missing_beyond_it() {
     let folder = Folder::new("compressed");
     for format in ["zlib", "zstd"] {
         let argument = format!("-Clink-arg=-Wl,--compress-debug-sections={format}");
         let path = folder.library(format, 19, &[&argument]);
         assert_line(&finding_of(&path), 19);
-        let scope = Scope::builder().terminal(Terminal::Never).max_debug_info_memory(1000).start().unwrap();
+        let scope = Scope::builder()
+            .terminal(loopscope::Terminal::Never)
+            .max_debug_info_memory(1000)
+            .start()
+            .unwrap();
         let runtime = runtime(&scope, 1);
         let finding = block_in(&scope, &runtime, "plugin", Library::load(&path));
         assert_missing(&finding, "`ScopeBuilder::max_debug_info_memory` sets the limit");
     }
+}
+
+#[test]
+#[cfg(not(feature = "compressed-debug-info"))]
+fn the_feature_that_reads_compressed_lines_is_named() {
+    let folder = Folder::new("compressed");
+    let path = folder.library("zlib", 19, &["-Clink-arg=-Wl,--compress-debug-sections=zlib"]);
+    assert_missing(&finding_of(&path), "the feature `compressed-debug-info`");
 }
 
 /// Runs a scenario in a child process.

@@ -84,7 +84,8 @@ impl ScopeBuilder {
     }
 
     /// Sets how many bytes of memory compressed debug information may take
-    /// while an address is looked up. Default: 64 MiB.
+    /// while an address is looked up. Default: 64 MiB. Only the feature
+    /// `compressed-debug-info` reads such information.
     ///
     /// Debug information that is not compressed is read from its file where it
     /// is needed, and takes a few megabytes whatever its size. If the linker

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gimli::Reader;
-use object::read::CompressedData;
-use object::{CompressionFormat, elf};
+use object::elf;
 
 use crate::build_id;
 use crate::diagnose::image::bytes::Bytes;
+use crate::diagnose::image::compressed;
 use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::paged_file::PagedFile;
 use crate::evidence::ImageIdentity;
@@ -109,7 +109,7 @@ impl Elf {
         if !section.is_compressed {
             return Ok(bytes);
         }
-        decompress(bytes, memory_left)
+        compressed::decompress(bytes, memory_left)
     }
 
     /// Returns the name of the file that has the debug information.
@@ -119,23 +119,6 @@ impl Elf {
         let name = name.read_null_terminated_slice().ok()?.whole().ok()?;
         String::from_utf8(name).ok().filter(|name| !name.is_empty() && !name.contains('/'))
     }
-}
-
-fn decompress(mut bytes: Bytes, memory_left: &mut u64) -> Result<Bytes, MissingLines> {
-    let header = (|| {
-        Ok::<_, gimli::Error>((bytes.read_u32()?, bytes.read_u32()?, bytes.read_u64()?, bytes.read_u64()?))
-    })();
-    let Ok((kind, _, uncompressed_size, _)) = header else { return Err(MissingLines::Unreadable) };
-    let needed = uncompressed_size.saturating_add(bytes.len() as u64);
-    *memory_left = memory_left.checked_sub(needed).ok_or(MissingLines::TooLarge)?;
-    let format = match kind {
-        elf::ELFCOMPRESS_ZLIB => CompressionFormat::Zlib,
-        elf::ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
-        _ => return Err(MissingLines::Unreadable),
-    };
-    let data = bytes.read_all().map_err(|_| MissingLines::Unreadable)?;
-    let contents = CompressedData { format, data: &data, uncompressed_size }.decompress();
-    contents.map(|bytes| Bytes::from_memory(bytes.into_owned())).map_err(|_| MissingLines::Unreadable)
 }
 
 /// Returns the build id in the note segments.

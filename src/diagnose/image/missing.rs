@@ -3,6 +3,7 @@
 use std::path::Path;
 
 /// The setting that limits the memory for compressed debug information.
+#[cfg(feature = "compressed-debug-info")]
 const MEMORY_SETTING: &str = "ScopeBuilder::max_debug_info_memory";
 
 /// Why the code of a file has no lines.
@@ -15,7 +16,12 @@ pub(crate) enum MissingLines {
     /// The file has no debug information.
     NoDebugInfo,
     /// The debug information is compressed and needs more memory than allowed.
+    #[cfg(feature = "compressed-debug-info")]
     TooLarge,
+    /// The debug information is compressed, and the feature that reads it is
+    /// off.
+    #[cfg(not(feature = "compressed-debug-info"))]
+    Compressed,
     /// The debug information is in one of these files, which were not found.
     InOtherFile(Vec<String>),
 }
@@ -38,9 +44,15 @@ impl MissingLines {
                 "`{name}` has no debug information; `debug = \"line-tables-only\"` in the profile of \
                  Cargo.toml gives lines"
             ),
+            #[cfg(feature = "compressed-debug-info")]
             Self::TooLarge => format!(
                 "the compressed debug information of `{name}` exceeds the limit, so its code has no lines; \
                  `{MEMORY_SETTING}` sets the limit"
+            ),
+            #[cfg(not(feature = "compressed-debug-info"))]
+            Self::Compressed => format!(
+                "the debug information of `{name}` is compressed; the feature `compressed-debug-info` of \
+                 loopscope reads it"
             ),
             Self::InOtherFile(files) => {
                 format!("the lines of `{name}` are in `{}`, which was not found", files.join("` or `"))

@@ -5,6 +5,7 @@
 //! the units stays in memory.
 
 mod bytes;
+mod compressed;
 #[cfg(feature = "attach")]
 mod debug_info;
 mod elf;
