@@ -109,7 +109,8 @@ fn with_load<T>(
 /// Prints help or the version; turns a wrong flag into a one-sentence error.
 fn usage(error: &clap::Error) -> anyhow::Result<u8> {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        error.print()?;
+        // A reader that has closed the pipe, such as `head`, is not an error.
+        let _ = error.print();
         return Ok(0);
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -25,6 +25,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
         None => None,
     };
     let mut progress = Progress::new(args.output.quiet);
+    progress.count_findings(observation.as_ref().map(Observation::finding_count));
     let mut measurement = run::measure(plan, stop, &mut progress).await;
     let observed = finish_observation(observation, &mut measurement).await;
     Ok(report("run", measurement, observed, vec![], false))
@@ -39,6 +40,13 @@ pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
         anyhow::bail!(
             "--target requires --telemetry URL, or for a server without loopscope --pid PID or --run COMMAND: nothing else \
              reports its blocking calls"
+        );
+    }
+    let names_server = args.server.target.is_some() || args.server.telemetry.is_some() || is_watched;
+    if !args.command.is_empty() && !names_server {
+        anyhow::bail!(
+            "the command after `--` generates the load, but no server is named: add --telemetry URL, or for a server \
+             without loopscope --pid PID"
         );
     }
     // A wrong flag is reported before a server is started.
@@ -69,6 +77,9 @@ async fn minimal(
     else {
         return Ok(None);
     };
+    if findings.findings.is_empty() {
+        return Ok(None);
+    }
     let ids: Vec<_> = findings.findings.iter().map(|finding| finding.id.clone()).collect();
     let mix = plan(args, &server.target)?.mix;
     let mut trials = Trials { args: args.clone(), server, stop, progress, number: 0 };
@@ -113,6 +124,7 @@ pub(crate) async fn run_trial(
         Some(url) => Some(Observation::start(url).await?),
         None => None,
     };
+    progress.count_findings(observation.as_ref().map(Observation::finding_count));
     let (mut measurement, program) = if args.command.is_empty() {
         (run::measure(plan, stop, progress).await, None)
     } else {

@@ -17,6 +17,7 @@ fn an_invalid_server_flag_is_reported_with_the_error_of_the_server() {
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("the embedded chat server did not start: "), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("dance"), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches("loadgen: ").count(), 1, "{}", outcome.stderr);
 }
 
 #[test]

@@ -51,6 +51,10 @@ fn options_that_do_not_fit_a_command_are_rejected_in_one_sentence() {
     let outcome = hunt(vec![], &["--slo", "p99<50ms", "--", "true"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("p99<50ms"), "{}", outcome.stderr);
+    // The command would load a server that is not watched.
+    let outcome = loadgen(&["hunt", "--", "true"]);
+    assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("add --telemetry URL"), "{}", outcome.stderr);
     let outcome = loadgen(&["hunt", "--telemetry", "http://127.0.0.1:1"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
 }

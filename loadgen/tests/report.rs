@@ -67,7 +67,9 @@ fn findings_fail_a_run_with_deny() {
     let denied = hunt(vec![telemetry::finding("a", 0.1)], &["--deny"]);
     assert_eq!((denied.code, &denied.report["verdict"]["outcome"]), (1, &json!("denied")));
     assert_valid(&denied);
-    let clean = hunt(vec![], &["--deny"]);
+    let clean = hunt(vec![], &["--deny", "--minimise"]);
+    assert!(clean.report["minimal"].is_null(), "there is nothing to minimise");
+    assert!(!clean.stderr.contains("least load"), "{}", clean.stderr);
     assert_eq!(clean.code, 0, "{}", clean.stderr);
     assert!(clean.stderr.contains("no blocking call found in "), "{}", clean.stderr);
 }

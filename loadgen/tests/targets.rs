@@ -125,9 +125,12 @@ fn invalid_flags_are_rejected_in_one_sentence() {
         (&["--mix", "oper:1"], "needs --oper NAME:PASSWORD"),
         (&["--oper", "a:b c"], "must not be empty, have blanks"),
         (&["--nick-prefix", "9x"], "begin with a letter"),
-        (&["--telemetry", "127.0.0.1:1"], "is not a URL"),
-        (&["--telemetry", "http://127.0.0.1:1"], "cannot be read"),
+        (&["--telemetry", "nowhere"], "is not a URL"),
+        (&["--telemetry", "127.0.0.1:1"], "the telemetry at http://127.0.0.1:1 cannot be read"),
+        (&["--telemetry", "http://127.0.0.1:1"], "the telemetry at http://127.0.0.1:1 cannot be read"),
         (&["--bogus"], "unexpected argument '--bogus'"),
+        (&["--duratoin", "1s"], "a similar argument exists: '--duration'"),
+        (&["--from", "127.0.0.300"], "invalid IP address"),
     ] {
         let outcome = loadgen(&[&target[..], flags].concat());
         assert_eq!(outcome.code, 2, "{flags:?}: {}", outcome.stderr);
@@ -135,7 +138,7 @@ fn invalid_flags_are_rejected_in_one_sentence() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{flags:?}: {}", outcome.stderr);
     }
     for arguments in
-        [&["run"][..], &[], &["hunt", "--target", "127.0.0.1:1"], &["run", "--target", "nowhere"]]
+        [&["run"][..], &[], &["hunt", "--target", "127.0.0.1:1"], &["run", "--target", "nowhere"], &["hnt"]]
     {
         let outcome = loadgen(arguments);
         assert_eq!(

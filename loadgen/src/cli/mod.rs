@@ -76,10 +76,16 @@ pub(crate) struct ServeArgs {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// Returns the error in the command line as one sentence.
+/// Returns the error in the command line as one sentence, with the name that
+/// may have been meant.
 pub(crate) fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = paragraph.split_whitespace().collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let sentence = one_line(paragraph).trim_start_matches("error: ").to_owned();
+    let tip = text.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
+    match tip.filter(|tip| tip.contains("similar")) {
+        Some(tip) => format!("{sentence}; {}", one_line(tip)),
+        None => sentence,
+    }
 }

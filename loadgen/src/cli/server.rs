@@ -20,6 +20,8 @@ pub(crate) struct ServerArgs {
     pub(crate) pid: Option<i32>,
     /// A command that starts the server, which was built without loopscope, at
     /// the address --target: it is watched from outside, and ended afterwards.
+    /// The shell replaces itself by it, so it is one program with arguments; a
+    /// variable is set with `env NAME=VALUE program`.
     #[arg(long, value_name = "COMMAND", requires = "target", conflicts_with = "telemetry")]
     pub(crate) run: Option<String>,
     /// A mistake that the embedded server makes: sleep, history, password,

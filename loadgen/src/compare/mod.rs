@@ -166,13 +166,15 @@ fn notes(a: &[Report], b: &[Report]) -> Vec<String> {
     let (Some(a), Some(b)) = (a.first(), b.first()) else { return vec![] };
     let (a, b) = (&a.settings, &b.settings);
     let differ = |name: &str, a: String, b: String| (a != b).then(|| format!("{name} {a} in A, {b} in B"));
+    // Stages may have a mean rate with many digits.
+    let rate = |rate: f64| ((rate * 100.0).round() / 100.0).to_string();
     let mix = |mix: &std::collections::BTreeMap<String, u32>| {
         mix.iter().map(|(name, weight)| format!("{name}:{weight}")).collect::<Vec<_>>().join(",")
     };
     [
         differ("connections", a.connections.to_string(), b.connections.to_string()),
         differ("rooms", a.rooms.to_string(), b.rooms.to_string()),
-        differ("rate", a.rate.to_string(), b.rate.to_string()),
+        differ("rate", rate(a.rate), rate(b.rate)),
         differ("arrivals", a.arrivals.clone(), b.arrivals.clone()),
         differ("duration", a.duration_seconds.to_string(), b.duration_seconds.to_string()),
         differ("churn", a.churn.to_string(), b.churn.to_string()),

@@ -1,7 +1,9 @@
 //! Collects a server's stalls during the run, because the server itself keeps
 //! only the latest ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
@@ -21,25 +23,35 @@ const QUERY_OVERLAP: Duration = Duration::from_secs(2);
 /// Maximum number of stalls that are kept; later ones are ignored.
 const MAX_COLLECTED_STALLS: usize = 65_536;
 
+/// Maximum number of findings that are counted during the run.
+const MAX_COUNTED_FINDINGS: usize = 10_000;
+
 /// The stalls that were collected so far.
 #[derive(Debug)]
 pub(crate) struct CollectedStalls {
     ended: BTreeMap<(SystemTime, String), Stall>,
     ongoing: Vec<Stall>,
     begin: SystemTime,
+    findings: BTreeSet<String>,
 }
 
 impl CollectedStalls {
     /// Returns an empty collection. It will ignore stalls that end before
     /// `begin`, a time of the server's clock.
     pub(crate) const fn since(begin: SystemTime) -> Self {
-        Self { ended: BTreeMap::new(), ongoing: Vec::new(), begin }
+        Self { ended: BTreeMap::new(), ongoing: Vec::new(), begin, findings: BTreeSet::new() }
     }
 
     /// Adds an answer, which may contain known stalls again.
     pub(crate) fn add(&mut self, stalls: Vec<Stall>) {
         self.ongoing.clear();
         for stall in stalls {
+            let has_ended_before = stall.end.is_some_and(|end| end < self.begin);
+            if let Some(finding) = stall.finding.as_ref().filter(|_| !has_ended_before)
+                && self.findings.len() < MAX_COUNTED_FINDINGS
+            {
+                self.findings.insert(finding.clone());
+            }
             match stall.end {
                 None => self.ongoing.push(stall),
                 Some(end) if end < self.begin => {}
@@ -67,6 +79,7 @@ impl CollectedStalls {
 pub(crate) struct Collector {
     stop: oneshot::Sender<()>,
     begin: SystemTime,
+    finding_count: Arc<AtomicUsize>,
     thread: JoinHandle<CollectedStalls>,
 }
 
@@ -75,10 +88,17 @@ impl Collector {
     pub(crate) fn start(telemetry: Telemetry, begin: SystemTime) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new()
-            .name("stalls".into())
-            .spawn(move || runtime.block_on(collect(telemetry, CollectedStalls::since(begin), stopped)))?;
-        Ok(Self { stop, begin, thread })
+        let finding_count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&finding_count);
+        let thread = thread::Builder::new().name("stalls".into()).spawn(move || {
+            runtime.block_on(collect(telemetry, CollectedStalls::since(begin), &counter, stopped))
+        })?;
+        Ok(Self { stop, begin, finding_count, thread })
+    }
+
+    /// Returns how many findings the stalls so far belong to.
+    pub(crate) fn finding_count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.finding_count)
     }
 
     /// Stops the thread. Returns the stalls so far.
@@ -96,6 +116,7 @@ impl Collector {
 async fn collect(
     telemetry: Telemetry,
     mut stalls: CollectedStalls,
+    finding_count: &AtomicUsize,
     mut stopped: oneshot::Receiver<()>,
 ) -> CollectedStalls {
     let mut since = stalls.begin;
@@ -108,6 +129,7 @@ async fn collect(
             answer = telemetry.stalls(since) => if let Ok(answer) = answer {
                 since = answer.now.checked_sub(QUERY_OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
                 stalls.add(answer.stalls);
+                finding_count.store(stalls.findings.len(), Ordering::Relaxed);
             },
             _ = &mut stopped => return stalls,
         }
@@ -134,6 +156,7 @@ mod tests {
         stalls.add(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
         stalls.add(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
         stalls.add(vec![stall(150, None, "0")]);
+        assert_eq!(stalls.findings.len(), 1);
         let all: Vec<_> = stalls
             .into_all()
             .into_iter()

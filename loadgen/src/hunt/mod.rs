@@ -21,7 +21,7 @@ mod watched;
 mod watched;
 
 use crate::cli::{HuntArgs, ServerArgs};
-use crate::plan::Login;
+use crate::plan::{Login, Target};
 pub(crate) use minimise::{LoadProbe, minimise};
 pub(crate) use observation::{Observation, ObservationResult};
 use server::EmbeddedServer;
@@ -66,7 +66,10 @@ impl TargetServer {
         let target = target.clone().unwrap_or_default();
         let watched = match (pid, run) {
             (Some(pid), _) => WatchedServer::attach(*pid)?,
-            (None, Some(command)) => WatchedServer::start(command, &target).await?,
+            (None, Some(command)) => {
+                let server: Target = target.parse().map_err(anyhow::Error::msg)?;
+                WatchedServer::start(command, server.address()).await?
+            }
             (None, None) => return Ok(None),
         };
         let telemetry = Some(watched.telemetry()?);

@@ -1,5 +1,7 @@
 //! Observes what the server's own loopscope finds during a run.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -67,6 +69,11 @@ impl Observation {
             Collector::start(telemetry.clone(), unix_time::from_nanos(first_exchange.server_unix_ns))
                 .context("the thread that collects stalls cannot be started")?;
         Ok(Self { telemetry, before, tasks, first_exchange, since: Instant::now(), collector })
+    }
+
+    /// Returns how many findings there are so far, about once a second.
+    pub(crate) fn finding_count(&self) -> Arc<AtomicUsize> {
+        self.collector.finding_count()
     }
 
     /// Returns the findings when they no longer change.

@@ -113,5 +113,9 @@ async fn last_log_line(child: &mut Child, last_line: &Mutex<String>) -> String {
     // Its last line may still be on its way through the pipe.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let last_line = last_line.lock().unwrap_or_else(PoisonError::into_inner);
-    if last_line.is_empty() { "it logged nothing".to_owned() } else { last_line.clone() }
+    if last_line.is_empty() {
+        return "it logged nothing".to_owned();
+    }
+    // The server is this program, which begins an error with its own name.
+    last_line.strip_prefix("loadgen: ").unwrap_or(&last_line).to_owned()
 }

@@ -34,9 +34,13 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// Parses a URL such as `http://127.0.0.1:9464`.
+    /// Parses a URL such as `http://127.0.0.1:9464`, or `HOST:PORT`.
     pub(crate) fn from_url(url: &str) -> anyhow::Result<Self> {
-        let uri: hyper::Uri = url.parse().with_context(|| format!("--telemetry {url} is not a URL"))?;
+        let is_address =
+            !url.contains("://") && url.rsplit_once(':').is_some_and(|(host, _)| !host.is_empty());
+        let with_scheme = if is_address { format!("http://{url}") } else { url.to_owned() };
+        let uri: hyper::Uri =
+            with_scheme.parse().with_context(|| format!("--telemetry {url} is not a URL"))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             bail!("--telemetry {url} is not a URL such as http://127.0.0.1:9464");
         };
@@ -97,7 +101,8 @@ impl Telemetry {
     /// Requests `route`. Returns the answer, when the request was sent and when
     /// the answer had arrived.
     async fn get_timed<T: DeserializeOwned>(&self, route: &str) -> anyhow::Result<(T, Instant, Instant)> {
-        let url = self.url(route);
+        // Which route comes first is not the user's concern.
+        let url = self.url(if route == CLOCK_ROUTE { "" } else { route });
         let (body, sent, answered) = match timeout(ANSWER_TIMEOUT, self.fetch(route)).await {
             Ok(answer) => answer.with_context(|| format!("the telemetry at {url} cannot be read"))?,
             Err(_elapsed) => {
@@ -144,7 +149,9 @@ mod tests {
         assert_eq!(telemetry.url("/findings"), "http://localhost:9464/findings");
         let telemetry = Telemetry::from_url("http://example.test/scope/").expect("a URL");
         assert_eq!(telemetry.url("/findings"), "http://example.test:80/scope/findings");
-        for url in ["127.0.0.1:9464", "https://localhost", "http://", "nonsense", ""] {
+        let telemetry = Telemetry::from_url("127.0.0.1:9464").expect("an address");
+        assert_eq!(telemetry.url(""), "http://127.0.0.1:9464");
+        for url in ["127.0.0.1", ":9464", "https://localhost", "http://", "nonsense", ""] {
             assert!(Telemetry::from_url(url).is_err(), "{url}");
         }
     }

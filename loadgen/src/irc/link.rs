@@ -2,7 +2,7 @@
 //! written at once.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -26,10 +26,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to `address`; `number` selects the loopback address that the
-    /// connection comes from.
-    pub(crate) async fn connect(address: SocketAddr, number: usize) -> io::Result<Self> {
-        let stream = net::connect(address, number).await?;
+    /// Connects to `address`; `number` selects the local address that the
+    /// connection comes from: see [`net::connect`].
+    pub(crate) async fn connect(address: SocketAddr, number: usize, from: &[IpAddr]) -> io::Result<Self> {
+        let stream = net::connect(address, number, from).await?;
         Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), is_open: AtomicBool::new(true) })
     }
 
@@ -111,7 +111,7 @@ mod tests {
     async fn lines_to_a_server_that_does_not_read_are_queued_then_skipped() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let link = Link::connect(address, 0).await.expect("connected");
+        let link = Link::connect(address, 0, &[]).await.expect("connected");
         let (mut peer, _) = listener.accept().await.expect("accepted");
 
         let line = [b'x'; 1000];

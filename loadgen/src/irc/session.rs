@@ -57,7 +57,8 @@ impl Session {
         id: usize,
         channel: String,
     ) -> Result<Self, Failure> {
-        let link = Link::connect(address, id).await.map_err(|error| Failure::connecting(&error))?;
+        let link = Link::connect(address, id, &state.plan.from).await;
+        let link = link.map_err(|error| Failure::connecting(&error))?;
         let mut session = Self {
             state: Arc::clone(state),
             id,

@@ -1,5 +1,6 @@
 //! The flags that a plan is made of.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use super::schedule::Arrivals;
 use super::stages::{MAX_RATE, Stages};
 use super::target::Target;
 
+/// How many channels there are by default.
+const DEFAULT_ROOMS: u32 = 50;
+
 /// How many visitors may be connected at a time. While this many are connected,
 /// further visitors are skipped, so that the generator does not collect more
 /// and more connections if the target stalls.
@@ -23,9 +27,10 @@ pub(crate) struct LoadArgs {
     /// Connections, all open for the whole run.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub(crate) connections: u32,
-    /// Channels that the connections are spread over.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    pub(crate) rooms: u32,
+    /// Channels that the connections are spread over [default: 50, or half of
+    /// the connections if that is less].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) rooms: Option<u32>,
     /// Commands per second, of all connections together.
     #[arg(long, value_name = "MSGS/s", default_value = "200", value_parser = parse_positive_rate)]
     pub(crate) rate: f64,
@@ -81,6 +86,11 @@ pub(crate) struct LoadArgs {
     /// A file of objectives, one per line; `#` begins a comment.
     #[arg(long, value_name = "FILE")]
     pub(crate) slo_file: Option<PathBuf>,
+    /// The local addresses that the connections come from in turn, such as
+    /// 127.0.0.2,127.0.0.3 [default: chosen by the system; on loopback one
+    /// address for each 10,000 connections].
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
+    pub(crate) from: Vec<IpAddr>,
     /// Threads that receive; one more thread sends.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_threads)]
     pub(crate) threads: usize,
@@ -96,6 +106,11 @@ pub(crate) struct LoadArgs {
 }
 
 impl LoadArgs {
+    /// Returns the number of channels.
+    pub(crate) fn rooms(&self) -> u32 {
+        self.rooms.unwrap_or_else(|| DEFAULT_ROOMS.min(self.connections / 2))
+    }
+
     /// Returns [`MAX_VISITORS`], or 0 if the load has no visitors.
     pub(crate) const fn max_visitors(&self) -> u64 {
         if self.churn > 0.0 { MAX_VISITORS as u64 } else { 0 }

@@ -8,6 +8,7 @@ mod schedule;
 mod stages;
 mod target;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +71,9 @@ pub(crate) struct Plan {
     pub(crate) hlog: Option<PathBuf>,
     /// Number of threads that receive.
     pub(crate) threads: usize,
+    /// The local addresses that the connections come from in turn; empty if the
+    /// system chooses them.
+    pub(crate) from: Vec<IpAddr>,
     /// The beginning of every nick.
     pub(crate) nick_prefix: String,
     /// The server's password.
@@ -84,7 +88,7 @@ impl Plan {
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
         let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
-        let channels = if is_web { 1 } else { usize::try_from(args.rooms)? };
+        let channels = if is_web { 1 } else { usize::try_from(args.rooms())? };
         if !is_web && channels * 2 > connections {
             anyhow::bail!(
                 "--rooms {channels} leaves a channel with fewer than two of the {connections} connections, \
@@ -126,6 +130,7 @@ impl Plan {
             objectives,
             hlog: None,
             threads: args.threads,
+            from: args.from,
             nick_prefix: args.nick_prefix,
             pass: args.pass,
             oper: args.oper,

@@ -43,7 +43,9 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
         Ok(target) => target,
         Err(reason) => return Measurement::without_figures(&state, reason),
     };
-    match net::resolve(target.address()).await {
+    let address = net::resolve(target.address()).await;
+    let address = address.and_then(|address| net::check_from(&state.plan.from, address).map(|()| address));
+    match address {
         Ok(address) if target.is_web() => {
             run_with_driver(&state, WebDriver::launch(&state, &target, address), stop, progress).await
         }

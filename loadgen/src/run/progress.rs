@@ -1,12 +1,14 @@
 //! The progress of the run on standard error.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::record::{LiveCounts, RunState};
-use crate::report::text::units::{count, duration_ns};
+use crate::report::text::units::{count, counted, duration_ns};
 
 /// Time between two updates of the line on a terminal.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);
@@ -20,6 +22,9 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     interval: Option<Duration>,
     last: Option<(Instant, LiveCounts)>,
+    /// How many findings the server has reported so far; `None` if nothing asks
+    /// it.
+    finding_count: Option<Arc<AtomicUsize>>,
 }
 
 impl Progress {
@@ -33,7 +38,12 @@ impl Progress {
             style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
         });
         let interval = if terminal { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
-        Self { bar, interval: (!quiet).then_some(interval), last: None }
+        Self { bar, interval: (!quiet).then_some(interval), last: None, finding_count: None }
+    }
+
+    /// Shows the number of findings too.
+    pub(crate) fn count_findings(&mut self, count: Option<Arc<AtomicUsize>>) {
+        self.finding_count = count;
     }
 
     /// Shows the state of the run, unless the last update is too recent.
@@ -46,7 +56,10 @@ impl Progress {
         }
         let view = state.live.view();
         self.last = Some((now, view));
-        let text = line(phase, state, &view, &before, elapsed);
+        let mut text = line(phase, state, &view, &before, elapsed);
+        if let Some(findings) = &self.finding_count {
+            text += &format!(", {}", counted(findings.load(Ordering::Relaxed) as u64, "finding"));
+        }
         match &self.bar {
             Some(bar) => {
                 bar.set_message(text);

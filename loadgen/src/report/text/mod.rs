@@ -199,7 +199,14 @@ fn stage(stage: &StageLoad) -> String {
         0 => String::new(),
         lost => format!("{} lost, ", count(lost)),
     };
-    let latency = stage.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing);
+    let latency = match &stage.latency {
+        Some(latency) => timing(latency),
+        None if stage.deliveries.delivered == 0 => "nothing delivered".to_owned(),
+        // A report has no histograms of its stages, so they cannot be merged.
+        None => {
+            format!("{} delivered; percentiles are in the shards' reports", count(stage.deliveries.delivered))
+        }
+    };
     format!("{}: {lost}{latency}", duration(stage.seconds))
 }
 
@@ -297,4 +304,31 @@ fn push_verdict(text: &mut String, report: &Report, color: bool) {
     }
     let word = if verdict.outcome == RunOutcome::Invalid { "invalid" } else { "failed" };
     push_line(text, &format!("{}: {}", paint(word, RED, color), verdict.reasons.join("; ")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::document::CommandCount;
+
+    #[test]
+    fn a_merged_stage_says_where_its_percentiles_are() {
+        let stage_with = |delivered| StageLoad {
+            from_rate: 0.0,
+            to_rate: 80.0,
+            seconds: 2.0,
+            commands: CommandCount::default(),
+            deliveries: Deliveries {
+                expected: 160,
+                delivered,
+                lost: 0,
+                duplicated: 0,
+                out_of_order: 0,
+                late: 0,
+            },
+            latency: None,
+        };
+        assert_eq!(stage(&stage_with(160)), "2.00 s: 160 delivered; percentiles are in the shards' reports");
+        assert_eq!(stage(&stage_with(0)), "2.00 s: nothing delivered");
+    }
 }
