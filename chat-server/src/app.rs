@@ -13,7 +13,8 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
-use crate::{descriptors, logging, server, signals};
+use crate::server::Server;
+use crate::{descriptors, logging, signals};
 
 /// Connections that the kernel may queue while the acceptor is busy.
 const LISTEN_BACKLOG: u32 = 4096;
@@ -30,7 +31,7 @@ const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 /// Runs a server until SIGTERM or Ctrl-C.
 ///
 /// Checks the flags, starts loopscope and a monitored runtime, and prints one
-/// line on stdout when all addresses are bound. With `--check` it only checks
+/// line on stdout when it serves clients. With `--check` it only checks
 /// the flags.
 ///
 /// # Errors
@@ -67,8 +68,10 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     let served = scope.block_on(&runtime, async {
         let listener = listen(config.listen)?;
         let shutdown = signals::shutdown().context("the signal handlers cannot be installed")?;
+        let server = Server::start(directory.path(), config.server, metrics).await?;
         announce(listener.local_addr()?, scope.telemetry_address());
-        server::run(listener, directory.path(), config.server, metrics, shutdown).await
+        server.run(listener, shutdown).await;
+        anyhow::Ok(())
     });
     runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
     served
@@ -83,8 +86,8 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// Returns an error if the data directory cannot be used or a password cannot
-/// be hashed.
+/// Returns an error if the data directory or the history in it cannot be used,
+/// or a password cannot be hashed.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -93,7 +96,8 @@ pub async fn serve(
     let Config { data_dir, server, .. } = config;
     let open = move || DataDir::open(data_dir.as_deref());
     let directory = loopscope::spawn_blocking("data-dir", open).await??;
-    server::run(listener, directory.path(), server, Metrics::default(), shutdown).await
+    Server::start(directory.path(), server, Metrics::default()).await?.run(listener, shutdown).await;
+    Ok(())
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -41,50 +41,8 @@ const MAX_OPEN_REFUSALS: usize = 64;
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Serves clients of `listener` until `shutdown` completes. Then disconnects
-/// them: all accepted messages are delivered, and each client receives the
-/// reason.
-///
-/// Must run in a Tokio runtime with I/O and time enabled. `directory` holds the
-/// channel history.
-///
-/// # Errors
-///
-/// Returns an error if a password cannot be hashed or a service cannot
-/// start.
-pub(crate) async fn run(
-    listener: TcpListener,
-    directory: &Path,
-    config: ServerConfig,
-    metrics: Metrics,
-    shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let server = Server::start(directory, config, metrics).await?;
-    let sessions = server.sessions.clone();
-    let max_connections = server.max_connections;
-    let (hub, history) = (server.context.hub.clone(), server.history);
-    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next_id: 0 };
-    let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
-    shutdown.await;
-    acceptor_task.abort();
-    // The listener closes when the task has ended, which may be after the
-    // abort.
-    let _ = acceptor_task.await;
-    hub.drain("Server shutting down").await;
-    drop(hub);
-    if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
-        tracing::warn!(
-            "{} clients did not disconnect in time",
-            max_connections as usize - sessions.available_permits()
-        );
-    }
-    if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
-        tracing::warn!("the last messages may not be in the history: the disk is too slow");
-    }
-    Ok(())
-}
-
-struct Server {
+/// A server whose services run. It accepts nobody yet.
+pub(crate) struct Server {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
     max_connections: u32,
@@ -92,7 +50,20 @@ struct Server {
 }
 
 impl Server {
-    async fn start(directory: &Path, config: ServerConfig, metrics: Metrics) -> anyhow::Result<Self> {
+    /// Opens the history in `directory` and starts all services. The server is
+    /// ready when it returns.
+    ///
+    /// Must run in a Tokio runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the history cannot be opened, a password cannot be
+    /// hashed or a service cannot start.
+    pub(crate) async fn start(
+        directory: &Path,
+        config: ServerConfig,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         let ServerConfig {
             name,
             password,
@@ -138,6 +109,32 @@ impl Server {
             max_connections,
             history: writer,
         })
+    }
+
+    /// Serves clients of `listener` until `shutdown` completes. Then
+    /// disconnects them: all accepted messages are delivered, and each client
+    /// receives the reason.
+    pub(crate) async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let Self { context, sessions, max_connections, history } = self;
+        let hub = context.hub.clone();
+        let acceptor = Acceptor { context, sessions: sessions.clone(), next_id: 0 };
+        let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
+        shutdown.await;
+        acceptor_task.abort();
+        // The listener closes when the task has ended, which may be after the
+        // abort.
+        let _ = acceptor_task.await;
+        hub.drain("Server shutting down").await;
+        drop(hub);
+        if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
+            tracing::warn!(
+                "{} clients did not disconnect in time",
+                max_connections as usize - sessions.available_permits()
+            );
+        }
+        if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
+            tracing::warn!("the last messages may not be in the history: the disk is too slow");
+        }
     }
 }
 

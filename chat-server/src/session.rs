@@ -164,8 +164,8 @@ impl Reader<'_> {
                 RequestOutcome::Done
             }
             RequestOutcome::ReadHistory { channel, max_lines } => {
-                let lines = services.history.latest(channel.clone(), max_lines).await;
-                hub.ask(self.id, Request::History { channel, lines }).await
+                let page = services.history.latest(channel.clone(), max_lines).await;
+                hub.ask(self.id, Request::History { channel, page }).await
             }
             other => other,
         }

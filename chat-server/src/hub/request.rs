@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::irc::names::NameKey;
 use crate::outbox::Outbox;
 use crate::services::history::ChannelMessage;
-use crate::services::history_store::StoredMessage;
+use crate::services::history_writer::HistoryPage;
 use crate::services::line_checks::LineChecks;
 
 /// Identifies a connection for as long as the server runs. Ids grow in the
@@ -26,7 +26,7 @@ pub(crate) enum Request {
     /// Send a PING, as the client has been silent.
     Ping,
     /// Send the lines that were read for [`RequestOutcome::ReadHistory`].
-    History { channel: NameKey, lines: Option<Vec<StoredMessage>> },
+    History { channel: NameKey, page: Option<HistoryPage> },
     /// Disconnect the client unless it has registered by now.
     RegistrationTimeout,
 }

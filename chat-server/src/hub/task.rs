@@ -80,8 +80,8 @@ impl HubState {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
             }
-            Request::History { channel, lines } => {
-                self.send_history(&channel, lines, &mut replies);
+            Request::History { channel, page } => {
+                self.send_history(&channel, page, &mut replies);
                 CommandOutcome::Done
             }
         };

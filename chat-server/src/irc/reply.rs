@@ -108,6 +108,11 @@ impl Replies {
         self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
     }
 
+    /// Sets the time of the following lines, which carry a time tag.
+    pub(crate) fn set_time(&mut self, time: SystemTime) {
+        self.tag = time_tag(time);
+    }
+
     /// `:server CODE target params :trailing`
     pub(crate) fn numeric(&mut self, numeric: Numeric, params: &[&[u8]], trailing: impl AsRef<[u8]>) {
         self.push_numeric(numeric, params, &[b" :", trailing.as_ref()]);

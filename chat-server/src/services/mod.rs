@@ -10,7 +10,9 @@
 pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod history;
+mod history_gaps;
 pub(crate) mod history_store;
+pub(crate) mod history_writer;
 pub(crate) mod line_checks;
 pub(crate) mod motd_program;
 pub(crate) mod password;
