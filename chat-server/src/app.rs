@@ -45,12 +45,20 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let directory = DataDir::open(config.data_dir.as_deref())?;
-    descriptors::prepare_descriptors(config.server.max_connections);
+    let wanted_connections = config.server.max_connections;
+    config.server.max_connections = descriptors::prepare_descriptors(wanted_connections);
     logging::start(config.console);
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;
     let mut scope = Scope::builder()
         .blocking_threshold(config.blocking_threshold)
+    if config.server.max_connections < wanted_connections {
+        tracing::warn!(
+            "at most {} connections instead of {wanted_connections}: the process may not open more files \
+             and sockets, raise `ulimit -n`",
+            config.server.max_connections
+        );
+    }
         .captures_per_second(CAPTURES_PER_SECOND)
         // All tasks here have names. loopscope measures the schedule delay of a
         // named task by its waker, at half the cost of Tokio's measurement.

@@ -33,15 +33,18 @@ use crate::session::{self, SessionContext};
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
 /// Maximum wait for the history to be written after the last session.
 const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
-/// Maximum refused connections that are open at one time, to send the reason.
-/// Further connections are closed without a reason.
+/// Maximum refused connections that are open at one time, until the client has
+/// read the reason. Further ones are closed at once, and the client may lose
+/// the reason. Fewer, if the server accepts few connections: there may be few
+/// descriptors.
+const MIN_OPEN_REFUSALS: usize = 8;
 const MAX_OPEN_REFUSALS: usize = 64;
 /// Pause after a failed accept. It doubles with each further failure, up to
 /// [`MAX_ACCEPT_BACKOFF`].
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A server whose services run. It accepts nobody yet.
+/// A server whose services run. It accepts no client yet.
 pub(crate) struct Server {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
@@ -117,7 +120,7 @@ impl Server {
     pub(crate) async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let Self { context, sessions, max_connections, history } = self;
         let hub = context.hub.clone();
-        let acceptor = Acceptor { context, sessions: sessions.clone(), next_id: 0 };
+        let acceptor = Acceptor { context, sessions: sessions.clone(), max_connections, next_id: 0 };
         let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
         shutdown.await;
         acceptor_task.abort();
@@ -141,12 +144,15 @@ impl Server {
 struct Acceptor {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
+    max_connections: u32,
     next_id: u64,
 }
 
 impl Acceptor {
     async fn run(mut self, listener: TcpListener) {
-        let refusals = Arc::new(Semaphore::new(MAX_OPEN_REFUSALS));
+        let open_refusals = self.max_connections as usize / 8;
+        let open_refusals = open_refusals.clamp(MIN_OPEN_REFUSALS, MAX_OPEN_REFUSALS);
+        let refusals = Arc::new(Semaphore::new(open_refusals));
         let mut backoff = MIN_ACCEPT_BACKOFF;
         loop {
             match listener.accept().await {
