@@ -21,6 +21,10 @@ const LISTEN_BACKLOG: u32 = 4096;
 /// Kernel buffer for a client that does not read, in addition to its queue in
 /// the server. Without a limit the kernel uses megabytes per client.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+/// Kernel buffer for lines that a client has sent and the server has not read,
+/// because of the flood limit. Without a limit the kernel uses megabytes per
+/// client, and works all of them off even after the client has gone.
+const RECEIVE_BUFFER_BYTES: u32 = 32 * 1024;
 /// Stack captures per second. The default of loopscope, 10, is meant for
 /// production. Here all injection sites may block at the same time. A stall
 /// beyond the budget is counted without its line.
@@ -39,7 +43,7 @@ const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 /// Returns one sentence about the flag, address or directory that is wrong.
 pub fn main_with(args: Args) -> anyhow::Result<()> {
     let check = args.check;
-    let config = Config::try_from(args)?;
+    let mut config = Config::try_from(args)?;
     if check {
         let _ = writeln!(io::stdout(), "chat-server: the configuration is valid");
         return Ok(());
@@ -48,10 +52,6 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     let wanted_connections = config.server.max_connections;
     config.server.max_connections = descriptors::prepare_descriptors(wanted_connections);
     logging::start(config.console);
-    let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
-    metrics.register(&registry)?;
-    let mut scope = Scope::builder()
-        .blocking_threshold(config.blocking_threshold)
     if config.server.max_connections < wanted_connections {
         tracing::warn!(
             "at most {} connections instead of {wanted_connections}: the process may not open more files \
@@ -59,6 +59,10 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
             config.server.max_connections
         );
     }
+    let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
+    metrics.register(&registry)?;
+    let mut scope = Scope::builder()
+        .blocking_threshold(config.blocking_threshold)
         .captures_per_second(CAPTURES_PER_SECOND)
         // All tasks here have names. loopscope measures the schedule delay of a
         // named task by its waker, at half the cost of Tokio's measurement.
@@ -114,8 +118,9 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         // Without it, a restart must wait until the connections of the previous
         // process time out.
         socket.set_reuseaddr(true)?;
-        // Accepted sockets inherit the buffer size.
+        // Accepted sockets inherit the buffer sizes.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         socket.bind(address)?;
         socket.listen(LISTEN_BACKLOG)
     };
