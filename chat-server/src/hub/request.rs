@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use crate::irc::foreign::ForeignProtocol;
 use crate::irc::names::NameKey;
 use crate::outbox::Outbox;
 use crate::services::history::ChannelMessage;
@@ -23,6 +24,8 @@ pub(crate) enum Request {
     Line(Box<[u8]>, LineChecks),
     /// Tell the client that it sent a line over the limit.
     TooLong,
+    /// Tell the client that it speaks another protocol, and disconnect it.
+    Foreign(ForeignProtocol),
     /// Send a PING, as the client has been silent.
     Ping,
     /// Send the lines that were read for [`RequestOutcome::ReadHistory`].

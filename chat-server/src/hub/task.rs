@@ -71,6 +71,11 @@ impl HubState {
                 replies.standard(ERR_INPUTTOOLONG, &[]);
                 CommandOutcome::Done
             }
+            Request::Foreign(protocol) => {
+                protocol.preamble().iter().for_each(|line| replies.line(&[line.as_bytes()]));
+                self.delivery.count_rejected(Rejection::Protocol);
+                CommandOutcome::Disconnect(protocol.refusal().into())
+            }
             Request::RegistrationTimeout if client.is_registered => CommandOutcome::Done,
             Request::RegistrationTimeout => {
                 self.delivery.count_rejected(Rejection::Timeout);
