@@ -57,6 +57,20 @@ async fn clients_with_server_time_receive_the_time_of_each_line() {
 }
 
 #[tokio::test]
+async fn each_line_of_the_history_has_the_time_at_which_it_was_said() {
+    let server = Server::start(&[]).await;
+    let mut ada = client_with(&server, "ada", "server-time").await;
+    ada.ask("JOIN #a").await;
+    let mut bob = server.member("bob", "#a").await;
+    bob.send("PRIVMSG #a :hello").await;
+    ada.until("hello").await;
+    let [line, end] = &ada.ask("HISTORY #a").await[..] else { panic!("two lines") };
+    let said_at = line.split_once(" NOTICE #a :[").and_then(|(_, text)| text.split(']').next());
+    assert!(line.starts_with(&format!("@time={} :s ", said_at.expect(line))), "{line}");
+    assert!(end.starts_with("@time=20"), "{end}");
+}
+
+#[tokio::test]
 async fn clients_with_multi_prefix_see_all_sigils() {
     let server = Server::start(&[]).await;
     let mut ada = client_with(&server, "ada", "multi-prefix").await;
@@ -66,4 +80,6 @@ async fn clients_with_multi_prefix_see_all_sigils() {
     ada.until("JOIN").await;
     assert_eq!(ada.ask("NAMES #a").await[0], ":s 353 ada = #a :@+ada bob");
     assert!(ada.ask("WHO #a").await[0].contains(" ada H@+ :0 "));
+    assert_eq!(ada.ask("WHOIS ada").await[1], ":s 319 ada ada :@+#a");
+    assert_eq!(bob.ask("WHOIS ada").await[1], ":s 319 bob ada :@#a");
 }

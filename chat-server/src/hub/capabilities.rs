@@ -8,7 +8,7 @@ pub(super) const OFFERED: &[&str] = &["echo-message", "multi-prefix", "server-ti
 pub(super) struct Capabilities {
     /// The client receives its own messages, as others receive them.
     pub(super) echo_message: bool,
-    /// NAMES and WHO show all sigils of a member, not only the highest.
+    /// NAMES, WHO and WHOIS show all sigils of a member, not only the highest.
     pub(super) multi_prefix: bool,
     /// Each line carries its time.
     pub(super) server_time: bool,

@@ -29,11 +29,12 @@ impl HubState {
 
     fn send_whois(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
         let nick = client.nick_or_star();
+        let all_sigils = self.clients.get(&asker).is_some_and(|asker| asker.capabilities.multi_prefix);
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
         let names: Vec<Vec<u8>> = channels
             .filter(|channel| channel.is_visible_to(asker))
             .map(|channel| {
-                let sigils = channel.members.get(&client.id).map_or(&b""[..], |it| it.sigils(false));
+                let sigils = channel.members.get(&client.id).map_or(&b""[..], |it| it.sigils(all_sigils));
                 [sigils, &channel.name].concat()
             })
             .collect();
