@@ -177,6 +177,10 @@ impl Reader<'_> {
                 let page = services.history.latest(channel.clone(), max_lines).await;
                 hub.ask(self.id, Request::History { channel, page }).await
             }
+            RequestOutcome::CheckPassword(password) => {
+                let is_right = services.passwords.admits(&password).await;
+                hub.ask(self.id, Request::PasswordChecked { is_right }).await
+            }
             other => other,
         }
     }

@@ -30,6 +30,9 @@ pub(crate) enum Request {
     Ping,
     /// Send the lines that were read for [`RequestOutcome::ReadHistory`].
     History { channel: NameKey, page: Option<HistoryPage> },
+    /// Register the client if the password of
+    /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
+    PasswordChecked { is_right: bool },
     /// Disconnect the client unless it has registered by now.
     RegistrationTimeout,
 }
@@ -44,6 +47,9 @@ pub(crate) enum RequestOutcome {
     /// The session must read up to `max_lines` lines of this channel's history
     /// and send them with [`Request::History`].
     ReadHistory { channel: NameKey, max_lines: usize },
+    /// The session must verify this password and report the result with
+    /// [`Request::PasswordChecked`].
+    CheckPassword(Box<[u8]>),
     /// The client is disconnected; the hub ignores further requests.
     Disconnected,
 }
@@ -56,6 +62,7 @@ pub(super) enum CommandOutcome {
         channel: NameKey,
         max_lines: usize,
     },
+    CheckPassword(Box<[u8]>),
     /// Disconnect the client, for this reason.
     Disconnect(Vec<u8>),
 }

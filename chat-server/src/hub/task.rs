@@ -81,6 +81,7 @@ impl HubState {
                 self.delivery.count_rejected(Rejection::Timeout);
                 CommandOutcome::Disconnect(b"Registration timed out".to_vec())
             }
+            Request::PasswordChecked { is_right } => self.admit(id, is_right, &mut replies),
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
@@ -99,6 +100,7 @@ impl HubState {
             CommandOutcome::ReadHistory { channel, max_lines } => {
                 RequestOutcome::ReadHistory { channel, max_lines }
             }
+            CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
             CommandOutcome::Disconnect(reason) => {
                 self.remove(id, &reason).await;
                 RequestOutcome::Disconnected
@@ -133,7 +135,7 @@ impl HubState {
                 return self.send_message(id, command, &message, checks, replies).await;
             }
             Command::Cap => return self.cap(id, &message, replies),
-            Command::Pass => self.pass(id, &message, checks, replies),
+            Command::Pass => self.pass(id, &message, replies),
             Command::User => return self.user(id, &message, replies),
             Command::Kill => return self.kill(id, &message, replies).await,
             Command::Nick => return self.nick(id, &message, replies).await,

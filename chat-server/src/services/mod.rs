@@ -59,9 +59,6 @@ impl Services {
         let command = Command::from_word(message.command);
         self.metrics.count_received(command);
         match (command, message.param(0), message.param(1)) {
-            (Command::Pass, Some(password), _) => {
-                checks.is_password_right = self.passwords.admits(password).await
-            }
             (Command::Oper, Some(name), Some(password)) => {
                 checks.is_password_right = self.passwords.is_operator(name, password).await;
             }
