@@ -34,7 +34,9 @@ async fn registration_waits_for_capability_negotiation() {
     let mut client = server.connect().await;
     assert_eq!(
         client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await,
-        [":s CAP * LS :echo-message multi-prefix server-time"]
+        [
+            ":s CAP * LS :away-notify echo-message extended-join multi-prefix server-time setname userhost-in-names"
+        ]
     );
     assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);
     assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a ACK :echo-message"]);

@@ -58,6 +58,7 @@ impl HubState {
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
             let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
+            let has_prefixes = asker.capabilities.userhost_in_names;
             let mut nicks: Vec<Vec<u8>> = Vec::new();
             // A JOIN of many channels collects all their members in one reply.
             let mut has_space = check_space(b"NAMES", replies);
@@ -67,7 +68,12 @@ impl HubState {
                 }
                 let Some(client) = self.clients.get(member_id) else { continue };
                 if is_member || !client.is_invisible {
-                    nicks.push([member.sigils(all_sigils), client.nick_or_star()].concat());
+                    let sigils = member.sigils(all_sigils);
+                    nicks.push(if has_prefixes {
+                        [sigils, &client.prefix()].concat()
+                    } else {
+                        [sigils, client.nick_or_star()].concat()
+                    });
                 }
                 if nicks.len() == NAMES_PER_CHUNK {
                     replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use super::client::User;
 use super::isupport;
-use super::limits::{MAX_USER_BYTES, VERSION};
+use super::limits::{MAX_REAL_NAME_BYTES, MAX_USER_BYTES, VERSION};
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::message::Message;
@@ -14,6 +14,7 @@ use crate::irc::numeric::{
     RPL_CREATED, RPL_ISUPPORT, RPL_MYINFO, RPL_WELCOME, RPL_YOURHOST,
 };
 use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
 use crate::metrics::Rejection;
 
 impl HubState {
@@ -60,7 +61,7 @@ impl HubState {
             replies.need_more_params("USER");
             return CommandOutcome::Done;
         };
-        client.user = Some(User { name: user_name(name), real: real.into() });
+        client.user = Some(User { name: user_name(name), real: truncate(real, MAX_REAL_NAME_BYTES).into() });
         self.register(id, replies)
     }
 

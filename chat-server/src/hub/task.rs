@@ -145,6 +145,8 @@ impl HubState {
             Command::Mode => self.mode(id, &message, replies).await,
             Command::Kick => self.kick(id, &message, replies).await,
             Command::Names => self.names(id, &message, replies).await,
+            Command::Away => self.away(id, &message, replies).await,
+            Command::Setname => self.set_name(id, &message, replies).await,
             Command::List => self.list(id, &message, replies).await,
             Command::Who => self.who(id, &message, replies).await,
             _ => self.query(id, command, &message, checks, replies),
