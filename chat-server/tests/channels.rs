@@ -248,6 +248,22 @@ async fn invalid_invitations_are_refused() {
 }
 
 #[tokio::test]
+async fn a_kick_may_name_a_channel_for_each_nick() {
+    let (_server, mut ada, mut bob) = start_channel().await;
+    bob.ask("JOIN #b").await;
+    let kicked = ada.ask("KICK #a,#b bob,bob :bye").await;
+    assert_eq!(
+        kicked,
+        [format!("{ADA} KICK #a bob :bye"), ":s 442 ada #b :You're not on that channel".into()]
+    );
+    assert_eq!(bob.until("KICK").await, format!("{ADA} KICK #a bob :bye"));
+    for nicks in ["bob", "bob,ada,x"] {
+        let refused = ada.ask(&format!("KICK #a,#b {nicks}")).await;
+        assert_eq!(refused, [":s 461 ada KICK :Not enough parameters"], "{nicks}");
+    }
+}
+
+#[tokio::test]
 async fn only_invitations_of_operators_override_the_modes() {
     let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
