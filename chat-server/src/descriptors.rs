@@ -1,5 +1,5 @@
-//! Raises the file-descriptor limit: each connection needs one descriptor and
-//! the usual soft limit is 1,024.
+//! File descriptors: each connection needs one, and the usual soft limit is
+//! 1,024.
 
 /// Descriptors that the process needs in addition to those of clients:
 /// telemetry, files, and connections that it refuses. At most half of all.
@@ -32,4 +32,38 @@ pub(crate) fn prepare_descriptors(max_connections: u32) -> u32 {
 #[cfg(not(unix))]
 pub(crate) fn prepare_descriptors(max_connections: u32) -> u32 {
     max_connections
+}
+
+/// A descriptor that is free for one connection when no other is left, so that
+/// the server can accept it and tell the client.
+#[derive(Debug)]
+pub(crate) struct ReserveDescriptor {
+    #[cfg(unix)]
+    descriptor: Option<std::os::fd::OwnedFd>,
+}
+
+impl ReserveDescriptor {
+    #[cfg(unix)]
+    pub(crate) fn new() -> Self {
+        Self { descriptor: rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).ok() }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn new() -> Self {
+        Self {}
+    }
+
+    /// Frees the descriptor if `error` means that none is left. Returns whether
+    /// it did.
+    #[cfg(unix)]
+    pub(crate) fn free_after(&mut self, error: &std::io::Error) -> bool {
+        use rustix::io::Errno;
+        let is_exhausted = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+        is_exhausted && self.descriptor.take().is_some()
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn free_after(&mut self, _: &std::io::Error) -> bool {
+        false
+    }
 }

@@ -1,17 +1,19 @@
 //! Accepts connections and disconnects all clients at the end.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::config::ServerConfig;
+use crate::descriptors::ReserveDescriptor;
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, ServerIdentity};
 use crate::inject::spec::InjectionSite;
@@ -39,6 +41,8 @@ const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
 /// descriptors.
 const MIN_OPEN_REFUSALS: usize = 8;
 const MAX_OPEN_REFUSALS: usize = 64;
+/// Maximum reads of what a refused client has sent already.
+const MAX_DISCARDING_READS: u32 = 8;
 /// Pause after a failed accept. It doubles with each further failure, up to
 /// [`MAX_ACCEPT_BACKOFF`].
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -154,6 +158,7 @@ impl Acceptor {
         let open_refusals = open_refusals.clamp(MIN_OPEN_REFUSALS, MAX_OPEN_REFUSALS);
         let refusals = Arc::new(Semaphore::new(open_refusals));
         let mut backoff = MIN_ACCEPT_BACKOFF;
+        let mut reserve = ReserveDescriptor::new();
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
@@ -166,6 +171,16 @@ impl Acceptor {
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!("cannot accept connections for {backoff:?}: {error}");
+                    while reserve.free_after(&error) {
+                        // The connection waits already.
+                        let Ok(Ok((socket, _))) = time::timeout(Duration::ZERO, listener.accept()).await
+                        else {
+                            break;
+                        };
+                        self.refuse_at_once(socket);
+                        reserve = ReserveDescriptor::new();
+                    }
+                    reserve = ReserveDescriptor::new();
                     time::sleep(backoff).await;
                     backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
                 }
@@ -182,19 +197,34 @@ impl Acceptor {
         });
     }
 
-    fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
+    fn refuse(&self, mut socket: TcpStream, refusals: &Arc<Semaphore>) {
+        let Ok(permit) = refusals.clone().try_acquire_owned() else { return self.refuse_at_once(socket) };
         self.context.services.metrics.count_rejected(Rejection::ServerFull);
-        // The buffer of a new socket has space for one line. If the write fails
-        // anyway, the client only sees that the connection closes.
-        let _ = socket
-            .try_write(OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
-        if let Ok(permit) = refusals.clone().try_acquire_owned() {
-            loopscope::spawn("refusal", async move {
-                session::close_gracefully(socket).await;
-                drop(permit);
-            });
-        }
+        loopscope::spawn("refusal", async move {
+            // If the write fails, the client only sees that the connection
+            // closes.
+            let _ = socket.write_all(refusal().plain()).await;
+            session::close_gracefully(socket).await;
+            drop(permit);
+        });
     }
+
+    /// Refuses a client without waiting for it.
+    fn refuse_at_once(&self, socket: TcpStream) {
+        self.context.services.metrics.count_rejected(Rejection::ServerFull);
+        // No call on this socket waits: it stays in non-blocking mode. Tokio's
+        // own calls would wait for the first event of the new socket.
+        let Ok(mut socket) = socket.into_std() else { return };
+        let _ = socket.write(refusal().plain());
+        // With unread input, the client could lose the reason.
+        let mut discarded = [0; 512];
+        let mut reads = 0..MAX_DISCARDING_READS;
+        while reads.next().is_some() && socket.read(&mut discarded).is_ok_and(|bytes| bytes > 0) {}
+    }
+}
+
+fn refusal() -> OutputLine {
+    OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"])
 }
 
 /// Returns whether the error concerns only the connection to be accepted, so

@@ -155,6 +155,37 @@ mod unix {
         !line.contains(" PONG ")
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_client_is_told_that_no_descriptor_is_left() {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let (mut server, ready) = start(1024, "--telemetry=off");
+        let address = address_of(&ready, "irc=");
+        let first = connect(&address);
+        expect_pong(&first);
+        // The limit becomes lower than what the server has planned with.
+        let limit =
+            Rlimit { current: Some(40), maximum: getrlimit(Resource::Nofile).maximum.min(Some(1024)) };
+        prlimit(Some(Pid::from_child(&server)), Resource::Nofile, limit).expect("set");
+        let mut clients = vec![first];
+        loop {
+            let client = connect(&address);
+            let mut line = String::new();
+            BufReader::new(&client).read_line(&mut line).expect("an answer in time");
+            clients.push(client);
+            if line.starts_with("ERROR :Closing Link: (Server full") {
+                break;
+            }
+            assert!(line.contains(" PONG ") && clients.len() < 40, "{} clients: {line}", clients.len());
+        }
+        drop(clients);
+        while server_refuses(&address) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal(&server, Signal::TERM);
+        assert!(server.wait().expect("it ends").success());
+    }
+
     #[test]
     fn a_server_without_its_history_is_never_ready() {
         let directory = tempfile::tempdir().expect("a directory");
