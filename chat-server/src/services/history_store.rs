@@ -67,8 +67,7 @@ impl HistoryStore {
             }
             Ok(database)
         };
-        let database = open().map_err(redb::Error::from);
-        let database = database.map_err(|error| {
+        let database = open().map_err(|error| {
             let needed = needed_to_open(&error);
             anyhow::Error::from(error).context(format!("`{}` {needed}", path.display()))
         })?;
