@@ -31,10 +31,10 @@ async fn the_sender_learns_that_its_message_was_cut() {
     assert_eq!(ada.ask(&format!("PRIVMSG #a :{longest}")).await, [""; 0], "it fits");
     assert!(bob.until("PRIVMSG").await.ends_with(&format!(" :{longest}")));
     let told =
-        format!(":s 417 ada :The end of the message to #a was cut: it was {} bytes, {space} fit", space + 1);
+        format!(":s NOTICE ada :The message to #a was cut: it has {} bytes, of which {space} fit", space + 1);
     assert_eq!(ada.ask(&format!("PRIVMSG #a :{longest}y")).await, [told]);
     assert!(bob.until("PRIVMSG").await.ends_with(&format!(" :{longest}")));
-    // A NOTICE never gets an error. An action keeps its final byte.
+    // A NOTICE never gets a reply. An action keeps its final byte.
     let action = format!("\x01ACTION {}\x01", "\u{e4}".repeat(space / 2 - 4));
     assert_eq!(ada.ask(&format!("NOTICE #a :{action}")).await, [""; 0]);
     assert!(bob.until("NOTICE").await.ends_with('\x01'));

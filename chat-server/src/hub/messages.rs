@@ -11,8 +11,8 @@ use crate::irc::lines::MAX_LINE_BYTES;
 use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::numeric::{
-    ERR_CANNOTSENDTOCHAN, ERR_INPUTTOOLONG, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK,
-    ERR_NOTEXTTOSEND, ERR_TOOMANYTARGETS, RPL_AWAY, StandardReply,
+    ERR_CANNOTSENDTOCHAN, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTEXTTOSEND,
+    ERR_TOOMANYTARGETS, RPL_AWAY, StandardReply,
 };
 use crate::irc::reply::{OutputLine, Replies};
 use crate::services::history::ChannelMessage;
@@ -147,8 +147,8 @@ impl HubState {
 }
 
 impl OutgoingMessage<'_> {
-    /// Returns the line for the receivers. The sender receives its echo, and an
-    /// error if the end of the text does not fit. A NOTICE never gets an error.
+    /// Returns the line for the receivers. The sender receives its echo, and a
+    /// NOTICE if the end of the text does not fit. A NOTICE never gets a reply.
     fn line(&self, target: &[u8], replies: &mut Replies) -> OutputLine {
         let command = self.command.name().as_bytes();
         let head = b": ".len() + self.prefix.len() + command.len() + b" ".len() + target.len() + b" :".len();
@@ -159,9 +159,10 @@ impl OutgoingMessage<'_> {
         }
         let (sent, all) = (text.len() + end.len(), self.text.len());
         if sent < all && self.command == Command::Privmsg {
-            let target = String::from_utf8_lossy(target);
-            let error = format!("The end of the message to {target} was cut: it was {all} bytes, {sent} fit");
-            replies.numeric(ERR_INPUTTOOLONG.numeric, &[], error);
+            // Numeric 417 would mean that nobody has received the message.
+            let sizes = format!(" was cut: it has {all} bytes, of which {sent} fit");
+            let nick = replies.target().to_vec();
+            replies.server_line(&[b"NOTICE ", &nick, b" :The message to ", target, sizes.as_bytes()]);
         }
         line
     }

@@ -103,6 +103,11 @@ impl Replies {
         self.target = target.into();
     }
 
+    /// Returns the nick of the client, or `*`.
+    pub(crate) fn target(&self) -> &[u8] {
+        &self.target
+    }
+
     /// Turns the time on each following line on or off.
     pub(crate) fn set_time_tags(&mut self, has_time_tags: bool) {
         self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
