@@ -13,13 +13,18 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
-use crate::{descriptors, logging, server, signals};
+use crate::server::Server;
+use crate::{descriptors, logging, signals};
 
 /// Connections that the kernel may queue while the acceptor is busy.
 const LISTEN_BACKLOG: u32 = 4096;
 /// Kernel buffer for a client that does not read, in addition to its queue in
 /// the server. Without a limit the kernel uses megabytes per client.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+/// Kernel buffer for lines that a client has sent and the server has not read,
+/// because of the flood limit. Without a limit the kernel uses megabytes per
+/// client, and works all of them off even after the client has gone.
+const RECEIVE_BUFFER_BYTES: u32 = 32 * 1024;
 /// Stack captures per second. The default of loopscope, 10, is meant for
 /// production. Here all injection sites may block at the same time. A stall
 /// beyond the budget is counted without its line.
@@ -30,7 +35,7 @@ const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 /// Runs a server until SIGTERM or Ctrl-C.
 ///
 /// Checks the flags, starts loopscope and a monitored runtime, and prints one
-/// line on stdout when all addresses are bound. With `--check` it only checks
+/// line on stdout when it serves clients. With `--check` it only checks
 /// the flags.
 ///
 /// # Errors
@@ -38,14 +43,22 @@ const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 /// Returns one sentence about the flag, address or directory that is wrong.
 pub fn main_with(args: Args) -> anyhow::Result<()> {
     let check = args.check;
-    let config = Config::try_from(args)?;
+    let mut config = Config::try_from(args)?;
     if check {
         let _ = writeln!(io::stdout(), "chat-server: the configuration is valid");
         return Ok(());
     }
     let directory = DataDir::open(config.data_dir.as_deref())?;
-    descriptors::prepare_descriptors(config.server.max_connections);
+    let wanted_connections = config.server.max_connections;
+    config.server.max_connections = descriptors::prepare_descriptors(wanted_connections);
     logging::start(config.console);
+    if config.server.max_connections < wanted_connections {
+        tracing::warn!(
+            "at most {} connections instead of {wanted_connections}: the process may not open more files \
+             and sockets, raise `ulimit -n`",
+            config.server.max_connections
+        );
+    }
     let (metrics, registry) = (Metrics::default(), prometheus::Registry::new());
     metrics.register(&registry)?;
     let mut scope = Scope::builder()
@@ -67,8 +80,10 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     let served = scope.block_on(&runtime, async {
         let listener = listen(config.listen)?;
         let shutdown = signals::shutdown().context("the signal handlers cannot be installed")?;
+        let server = Server::start(directory.path(), config.server, metrics).await?;
         announce(listener.local_addr()?, scope.telemetry_address());
-        server::run(listener, directory.path(), config.server, metrics, shutdown).await
+        server.run(listener, shutdown).await;
+        anyhow::Ok(())
     });
     runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
     served
@@ -83,8 +98,8 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// Returns an error if the data directory cannot be used or a password cannot
-/// be hashed.
+/// Returns an error if the data directory or the history in it cannot be used,
+/// or a password cannot be hashed.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -93,7 +108,8 @@ pub async fn serve(
     let Config { data_dir, server, .. } = config;
     let open = move || DataDir::open(data_dir.as_deref());
     let directory = loopscope::spawn_blocking("data-dir", open).await??;
-    server::run(listener, directory.path(), server, Metrics::default(), shutdown).await
+    Server::start(directory.path(), server, Metrics::default()).await?.run(listener, shutdown).await;
+    Ok(())
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -102,8 +118,9 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         // Without it, a restart must wait until the connections of the previous
         // process time out.
         socket.set_reuseaddr(true)?;
-        // Accepted sockets inherit the buffer size.
+        // Accepted sockets inherit the buffer sizes.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         socket.bind(address)?;
         socket.listen(LISTEN_BACKLOG)
     };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::args::Args;
+use crate::bounded_file;
 use crate::client_limits::ClientLimits;
 use crate::config_error::ConfigError;
 use crate::config_file;
@@ -14,7 +15,7 @@ use crate::inject::flag::Injections;
 use crate::inject::spec::SpecError;
 
 /// Maximum size of the message of the day.
-const MAX_MOTD_BYTES: usize = 64 * 1024;
+const MAX_MOTD_BYTES: u64 = 64 * 1024;
 const MAX_WORKERS: usize = 1024;
 const MIN_THRESHOLD: Duration = Duration::from_millis(1);
 const MAX_THRESHOLD: Duration = Duration::from_secs(60);
@@ -159,17 +160,13 @@ fn operator(text: String) -> Result<(String, String), ConfigError> {
 }
 
 fn motd(path: &str) -> Result<Vec<Box<[u8]>>, ConfigError> {
-    match std::fs::read(path) {
-        Ok(bytes) if bytes.len() <= MAX_MOTD_BYTES => {
+    match bounded_file::read(path, MAX_MOTD_BYTES) {
+        Ok(bytes) => {
             let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|&byte| byte == b'\n');
             let clean =
                 |line: &[u8]| line.iter().copied().filter(|byte| !matches!(byte, b'\r' | 0)).collect();
             Ok(lines.map(clean).collect())
         }
-        Ok(bytes) => invalid(
-            "--motd",
-            format!("`{path}` has {} bytes, but must have at most {MAX_MOTD_BYTES}", bytes.len()),
-        ),
         Err(error) => invalid("--motd", format!("`{path}` must be a readable file: {error}")),
     }
 }
@@ -243,6 +240,27 @@ mod tests {
         ] {
             let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_without_an_end_or_a_writer_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (fifo, large) = (directory.path().join("fifo"), directory.path().join("large"));
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+        assert!(made.success());
+        std::fs::write(&large, vec![b'x'; MAX_MOTD_BYTES as usize + 1]).expect("written");
+        let (fifo, large) = (fifo.to_str().expect("UTF-8"), large.to_str().expect("UTF-8"));
+        for (path, reason) in [
+            ("/dev/zero", "it is not a regular file"),
+            (fifo, "it is not a regular file"),
+            (large, "it has more than 65536 bytes"),
+        ] {
+            for flag in ["--motd", "--config"] {
+                let error = parse(&[flag, path]).expect_err(path).to_string();
+                assert!(error.starts_with(flag) && error.contains(reason), "{error}");
+            }
         }
     }
 

@@ -1,12 +1,11 @@
 //! `--config FILE`: settings in TOML, named like the flags.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 
 use toml::de::{DeTable, DeValue};
 
 use crate::args::Args;
+use crate::bounded_file;
 use crate::config_error::ConfigError;
 
 /// Maximum size of a configuration file.
@@ -60,12 +59,7 @@ pub(crate) fn merge(mut args: Args) -> Result<(Args, SettingOrigins), ConfigErro
 }
 
 fn read(path: &str) -> std::io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
+    String::from_utf8(bounded_file::read(path, MAX_FILE_BYTES)?).map_err(std::io::Error::other)
 }
 
 /// Sets one setting unless a flag has set it. Returns whether it did.

@@ -13,6 +13,7 @@
 
 mod app;
 mod args;
+mod bounded_file;
 mod client_limits;
 mod config;
 mod config_error;

@@ -24,6 +24,8 @@ pub(crate) enum Rejection {
     Timeout,
     /// The client sent no PASS or a wrong one.
     Password,
+    /// The client speaks another protocol.
+    Protocol,
 }
 
 /// The counters of one server. Clones share them.
@@ -41,7 +43,7 @@ pub(crate) struct Metrics {
     bytes_out: IntCounter,
     slow_readers: IntCounter,
     history_dropped: IntCounter,
-    rejected: [IntCounter; 3],
+    rejected: [IntCounter; 4],
     families: Vec<Family>,
 }
 
@@ -93,7 +95,8 @@ impl Default for Metrics {
             bytes_out,
             slow_readers,
             history_dropped,
-            rejected: ["server_full", "timeout", "password"].map(|it| by_reason.with_label_values(&[it])),
+            rejected: ["server_full", "timeout", "password", "protocol"]
+                .map(|it| by_reason.with_label_values(&[it])),
             families,
         }
     }

@@ -1,17 +1,19 @@
 //! Accepts connections and disconnects all clients at the end.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::config::ServerConfig;
+use crate::descriptors::ReserveDescriptor;
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, ServerIdentity};
 use crate::inject::spec::InjectionSite;
@@ -33,58 +35,21 @@ use crate::session::{self, SessionContext};
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
 /// Maximum wait for the history to be written after the last session.
 const HISTORY_END_TIMEOUT: Duration = Duration::from_millis(400);
-/// Maximum refused connections that are open at one time, to send the reason.
-/// Further connections are closed without a reason.
+/// Maximum refused connections that are open at one time, until the client has
+/// read the reason. Further ones are closed at once, and the client may lose
+/// the reason. Fewer, if the server accepts few connections: there may be few
+/// descriptors.
+const MIN_OPEN_REFUSALS: usize = 8;
 const MAX_OPEN_REFUSALS: usize = 64;
+/// Maximum reads of what a refused client has sent already.
+const MAX_DISCARDING_READS: u32 = 8;
 /// Pause after a failed accept. It doubles with each further failure, up to
 /// [`MAX_ACCEPT_BACKOFF`].
 const MIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Serves clients of `listener` until `shutdown` completes. Then disconnects
-/// them: all accepted messages are delivered, and each client receives the
-/// reason.
-///
-/// Must run in a Tokio runtime with I/O and time enabled. `directory` holds the
-/// channel history.
-///
-/// # Errors
-///
-/// Returns an error if a password cannot be hashed or a service cannot
-/// start.
-pub(crate) async fn run(
-    listener: TcpListener,
-    directory: &Path,
-    config: ServerConfig,
-    metrics: Metrics,
-    shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let server = Server::start(directory, config, metrics).await?;
-    let sessions = server.sessions.clone();
-    let max_connections = server.max_connections;
-    let (hub, history) = (server.context.hub.clone(), server.history);
-    let acceptor = Acceptor { context: server.context, sessions: sessions.clone(), next_id: 0 };
-    let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
-    shutdown.await;
-    acceptor_task.abort();
-    // The listener closes when the task has ended, which may be after the
-    // abort.
-    let _ = acceptor_task.await;
-    hub.drain("Server shutting down").await;
-    drop(hub);
-    if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
-        tracing::warn!(
-            "{} clients did not disconnect in time",
-            max_connections as usize - sessions.available_permits()
-        );
-    }
-    if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
-        tracing::warn!("the last messages may not be in the history: the disk is too slow");
-    }
-    Ok(())
-}
-
-struct Server {
+/// A server whose services run. It accepts no client yet.
+pub(crate) struct Server {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
     max_connections: u32,
@@ -92,7 +57,20 @@ struct Server {
 }
 
 impl Server {
-    async fn start(directory: &Path, config: ServerConfig, metrics: Metrics) -> anyhow::Result<Self> {
+    /// Opens the history in `directory` and starts all services. The server is
+    /// ready when it returns.
+    ///
+    /// Must run in a Tokio runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the history cannot be opened, a password cannot be
+    /// hashed or a service cannot start.
+    pub(crate) async fn start(
+        directory: &Path,
+        config: ServerConfig,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         let ServerConfig {
             name,
             password,
@@ -139,18 +117,48 @@ impl Server {
             history: writer,
         })
     }
+
+    /// Serves clients of `listener` until `shutdown` completes. Then
+    /// disconnects them: all accepted messages are delivered, and each client
+    /// receives the reason.
+    pub(crate) async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let Self { context, sessions, max_connections, history } = self;
+        let hub = context.hub.clone();
+        let acceptor = Acceptor { context, sessions: sessions.clone(), max_connections, next_id: 0 };
+        let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
+        shutdown.await;
+        acceptor_task.abort();
+        // The listener closes when the task has ended, which may be after the
+        // abort.
+        let _ = acceptor_task.await;
+        hub.drain("Server shutting down").await;
+        drop(hub);
+        if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
+            tracing::warn!(
+                "{} clients did not disconnect in time",
+                max_connections as usize - sessions.available_permits()
+            );
+        }
+        if time::timeout(HISTORY_END_TIMEOUT, history).await.is_err() {
+            tracing::warn!("the last messages may not be in the history: the disk is too slow");
+        }
+    }
 }
 
 struct Acceptor {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
+    max_connections: u32,
     next_id: u64,
 }
 
 impl Acceptor {
     async fn run(mut self, listener: TcpListener) {
-        let refusals = Arc::new(Semaphore::new(MAX_OPEN_REFUSALS));
+        let open_refusals = self.max_connections as usize / 8;
+        let open_refusals = open_refusals.clamp(MIN_OPEN_REFUSALS, MAX_OPEN_REFUSALS);
+        let refusals = Arc::new(Semaphore::new(open_refusals));
         let mut backoff = MIN_ACCEPT_BACKOFF;
+        let mut reserve = ReserveDescriptor::new();
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
@@ -163,6 +171,16 @@ impl Acceptor {
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!("cannot accept connections for {backoff:?}: {error}");
+                    while reserve.free_after(&error) {
+                        // The connection waits already.
+                        let Ok(Ok((socket, _))) = time::timeout(Duration::ZERO, listener.accept()).await
+                        else {
+                            break;
+                        };
+                        self.refuse_at_once(socket);
+                        reserve = ReserveDescriptor::new();
+                    }
+                    reserve = ReserveDescriptor::new();
                     time::sleep(backoff).await;
                     backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
                 }
@@ -179,19 +197,34 @@ impl Acceptor {
         });
     }
 
-    fn refuse(&self, socket: TcpStream, refusals: &Arc<Semaphore>) {
+    fn refuse(&self, mut socket: TcpStream, refusals: &Arc<Semaphore>) {
+        let Ok(permit) = refusals.clone().try_acquire_owned() else { return self.refuse_at_once(socket) };
         self.context.services.metrics.count_rejected(Rejection::ServerFull);
-        // The buffer of a new socket has space for one line. If the write fails
-        // anyway, the client only sees that the connection closes.
-        let _ = socket
-            .try_write(OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"]).plain());
-        if let Ok(permit) = refusals.clone().try_acquire_owned() {
-            loopscope::spawn("refusal", async move {
-                session::close_gracefully(socket).await;
-                drop(permit);
-            });
-        }
+        loopscope::spawn("refusal", async move {
+            // If the write fails, the client only sees that the connection
+            // closes.
+            let _ = socket.write_all(refusal().plain()).await;
+            session::close_gracefully(socket).await;
+            drop(permit);
+        });
     }
+
+    /// Refuses a client without waiting for it.
+    fn refuse_at_once(&self, socket: TcpStream) {
+        self.context.services.metrics.count_rejected(Rejection::ServerFull);
+        // No call on this socket waits: it stays in non-blocking mode. Tokio's
+        // own calls would wait for the first event of the new socket.
+        let Ok(mut socket) = socket.into_std() else { return };
+        let _ = socket.write(refusal().plain());
+        // With unread input, the client could lose the reason.
+        let mut discarded = [0; 512];
+        let mut reads = 0..MAX_DISCARDING_READS;
+        while reads.next().is_some() && socket.read(&mut discarded).is_ok_and(|bytes| bytes > 0) {}
+    }
+}
+
+fn refusal() -> OutputLine {
+    OutputLine::new(&[b"ERROR :Closing Link: (Server full, try again later)"])
 }
 
 /// Returns whether the error concerns only the connection to be accepted, so

@@ -14,6 +14,7 @@ use tokio::time::{self, Instant};
 use crate::client_limits::ClientLimits;
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, Request, RequestOutcome};
+use crate::irc::foreign::{ForeignProtocol, MAX_RECOGNIZED_BYTES};
 use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};
@@ -109,6 +110,7 @@ impl Reader<'_> {
         let throttle = &self.context.services.throttle;
         let mut bucket = throttle.new_bucket();
         let mut silence = SilenceTimer::new(self.context.client_limits);
+        let mut may_be_foreign = true;
         let mut registration = Some(Box::pin(time::sleep(self.context.client_limits.registration_timeout)));
         loop {
             while let Some(line) = self.lines.next() {
@@ -143,6 +145,14 @@ impl Reader<'_> {
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
             silence.reset();
+            if may_be_foreign {
+                let start = self.lines.unread();
+                if let Some(protocol) = ForeignProtocol::recognize(start) {
+                    self.context.hub.ask(self.id, Request::Foreign(protocol)).await;
+                    return None;
+                }
+                may_be_foreign = start.len() < MAX_RECOGNIZED_BYTES && !start.contains(&b'\n');
+            }
         }
     }
 
@@ -164,8 +174,12 @@ impl Reader<'_> {
                 RequestOutcome::Done
             }
             RequestOutcome::ReadHistory { channel, max_lines } => {
-                let lines = services.history.latest(channel.clone(), max_lines).await;
-                hub.ask(self.id, Request::History { channel, lines }).await
+                let page = services.history.latest(channel.clone(), max_lines).await;
+                hub.ask(self.id, Request::History { channel, page }).await
+            }
+            RequestOutcome::CheckPassword(password) => {
+                let is_right = services.passwords.admits(&password).await;
+                hub.ask(self.id, Request::PasswordChecked { is_right }).await
             }
             other => other,
         }

@@ -248,6 +248,22 @@ async fn invalid_invitations_are_refused() {
 }
 
 #[tokio::test]
+async fn a_kick_may_name_a_channel_for_each_nick() {
+    let (_server, mut ada, mut bob) = start_channel().await;
+    bob.ask("JOIN #b").await;
+    let kicked = ada.ask("KICK #a,#b bob,bob :bye").await;
+    assert_eq!(
+        kicked,
+        [format!("{ADA} KICK #a bob :bye"), ":s 442 ada #b :You're not on that channel".into()]
+    );
+    assert_eq!(bob.until("KICK").await, format!("{ADA} KICK #a bob :bye"));
+    for nicks in ["bob", "bob,ada,x"] {
+        let refused = ada.ask(&format!("KICK #a,#b {nicks}")).await;
+        assert_eq!(refused, [":s 461 ada KICK :Not enough parameters"], "{nicks}");
+    }
+}
+
+#[tokio::test]
 async fn only_invitations_of_operators_override_the_modes() {
     let (server, mut ada, mut bob) = start_channel().await;
     let mut eve = server.client("eve").await;
@@ -274,6 +290,10 @@ async fn keys_and_limits_are_checked_and_shown_to_members_only() {
         ("+k a,b", ":s 525 ada #a :Key is not well-formed"),
         ("+k 123456789012345678901234", ":s 525 ada #a :Key is not well-formed"),
         ("+l none", ":s 696 ada #a l * :The limit must be 1 to 1000000"),
+        ("+k :", ":s 525 ada #a :Key is not well-formed"),
+        ("+k : tea", ":s 525 ada #a :Key is not well-formed"),
+        ("+l :", ":s 696 ada #a l * :The limit must be 1 to 1000000"),
+        ("+o :", ":s 401 ada * :No such nick/channel"),
         ("+l 0", ":s 696 ada #a l * :The limit must be 1 to 1000000"),
         ("+k", ":s 461 ada MODE :Not enough parameters"),
         ("+l", ":s 461 ada MODE :Not enough parameters"),

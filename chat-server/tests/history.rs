@@ -16,7 +16,10 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_chat-server"))
+        // A write beyond the file-size limit must fail instead of ending the
+        // process; see `limit_file_size`.
+        let mut process = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_chat-server")])
             .args(["--listen=127.0.0.1:0", "--telemetry=off", "--flood-limit=off", "--data-dir"])
             .arg(directory)
             .stdout(Stdio::piped())
@@ -74,6 +77,53 @@ fn history(client: &mut BufReader<TcpStream>) -> Vec<String> {
     texts.filter(|text| text != "<ada> may be lost").collect()
 }
 
+/// Lets all writes of the server to files fail, or lifts that limit.
+#[cfg(target_os = "linux")]
+fn limit_file_size(server: &Server, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let limit = Rlimit { current: bytes.or(maximum), maximum };
+    prlimit(Some(Pid::from_child(&server.process)), Resource::Fsize, limit).expect("set");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_history_keeps_what_the_disk_refuses_and_stores_it_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut ada = server.member();
+    say(&mut ada, "PRIVMSG #a :before");
+    assert_eq!(history(&mut ada), ["<ada> before"]);
+    limit_file_size(&server, Some(0));
+    let mut expected = vec!["<ada> before".to_owned()];
+    for number in 0..61 {
+        say(&mut ada, &format!("PRIVMSG #a :{number}"));
+        expected.push(format!("<ada> {number}"));
+    }
+    say(&mut ada, "HISTORY #a 100");
+    let answer = until(&mut ada, " :The history is not available now, try again later").join("\n");
+    assert!(answer.contains(" :Newer lines that are not on disk yet, try again later: 61"), "{answer}");
+    // The chat itself goes on.
+    say(&mut ada, "PRIVMSG ada :hello");
+    until(&mut ada, " PRIVMSG ada :hello");
+    limit_file_size(&server, None);
+    let shown = loop {
+        say(&mut ada, "HISTORY #a 100\r\nPING end");
+        let answer = until(&mut ada, " PONG ");
+        if answer.iter().any(|line| line.contains(" :End of history")) {
+            break answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(!shown.iter().any(|line| line.contains("Newer lines")), "{shown:#?}");
+    say(&mut ada, "PRIVMSG #a :after");
+    expected.push("<ada> after".to_owned());
+    assert_eq!(history(&mut ada), expected);
+    drop((server, ada));
+    let server = Server::start(directory.path());
+    assert_eq!(history(&mut server.member()), expected);
+}
+
 #[test]
 fn lines_shown_by_history_survive_sigkill() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -114,8 +164,10 @@ fn the_longest_lines_are_shown_completely() {
     let mut ada = server.member();
     let long = "€".repeat(160);
     say(&mut ada, &format!("PRIVMSG #a :{long}\r\nPRIVMSG #a :\x01ACTION {long}\x01\r\nHISTORY #a"));
-    let lines = until(&mut ada, " :End of history");
+    let mut lines = until(&mut ada, " :End of history");
     assert!(lines.iter().all(|line| line.len() <= 510), "{lines:#?}");
+    let cut = lines.extract_if(.., |line| line.contains(" was cut: ")).count();
+    assert_eq!(cut, 2, "members received less than the history has");
     assert!(lines[4].ends_with(", lines: 2"), "both on two lines each: {lines:#?}");
     for (pieces, who) in [(&lines[..2], "<ada> "), (&lines[2..4], "* ada ")] {
         let heads: Vec<_> = pieces.iter().filter_map(|line| line.split_once(who)).collect();

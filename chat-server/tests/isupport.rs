@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use support::{Client, Server};
 
 /// The tokens that the tests below cover.
-const TESTED: [&str; 18] = [
+const TESTED: [&str; 19] = [
     "AWAYLEN",
     "CASEMAPPING",
     "CHANLIMIT",
@@ -21,6 +21,7 @@ const TESTED: [&str; 18] = [
     "KICKLEN",
     "MAXLIST",
     "MODES",
+    "NAMELEN",
     "NETWORK",
     "NICKLEN",
     "PREFIX",
@@ -100,6 +101,20 @@ async fn userlen_is_the_longest_user_name() {
     long.send(&format!("NICK long\r\nUSER {} 0 * :r", x(length + 9))).await;
     let prefix = long.until(" 001 ").await;
     assert!(prefix.ends_with(&format!(" long!~{}@127.0.0.1", x(length - 1))), "{prefix}");
+}
+
+#[tokio::test]
+async fn namelen_is_the_longest_real_name() {
+    let session = Session::start().await;
+    let length = session.number("NAMELEN");
+    let mut long = session.server.connect().await;
+    long.send(&format!("NICK long\r\nUSER u 0 * :{}", x(length + 9))).await;
+    long.until(" 422 ").await;
+    let whois = long.ask("WHOIS long").await;
+    assert!(whois[0].ends_with(&format!(" * :{}", x(length))), "{whois:?}");
+    assert_eq!(long.ask(&format!("CAP REQ setname\r\nSETNAME :{}", x(length + 1))).await.len(), 2);
+    let renamed = long.ask(&format!("SETNAME :{}", x(length))).await;
+    assert!(renamed[0].ends_with(&format!(" SETNAME :{}", x(length))), "{renamed:?}");
 }
 
 #[tokio::test]

@@ -66,26 +66,30 @@ fn it_prints_its_addresses_and_ends_on_sigterm() {
 mod unix {
     use super::*;
     use rustix::process::{Pid, Signal, kill_process};
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpStream;
     use std::process::{Child, Stdio};
     use std::time::Duration;
 
     /// Starts a server that may open `max_descriptors` files and sockets.
-    /// Returns the server and its address.
-    fn start(max_descriptors: u32) -> (Child, String) {
+    /// Returns the server and its first line.
+    fn start(max_descriptors: u32, flag: &str) -> (Child, String) {
         let program = env!("CARGO_BIN_EXE_chat-server");
         let mut server = Command::new("sh")
             .args(["-c", &format!("ulimit -n {max_descriptors}; exec \"$0\" \"$@\""), program])
-            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--workers=2"])
+            .args(["--listen=127.0.0.1:0", "--workers=2", flag])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("it runs");
         let mut ready = String::new();
         BufReader::new(server.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
-        let address = ready.strip_prefix("chat-server ready irc=").and_then(|it| it.split(' ').next());
-        (server, address.expect(&ready).to_owned())
+        (server, ready)
+    }
+
+    fn address_of(ready: &str, name: &str) -> String {
+        let address = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
+        address.expect(ready).to_owned()
     }
 
     fn signal(server: &Child, signal: Signal) {
@@ -106,29 +110,104 @@ mod unix {
     }
 
     #[test]
-    fn it_accepts_again_after_running_out_of_descriptors() {
+    fn with_few_descriptors_further_clients_and_telemetry_get_an_answer() {
         const MAX_DESCRIPTORS: u32 = 64;
-        let (mut server, address) = start(MAX_DESCRIPTORS);
-        let mut clients: Vec<_> = (0..MAX_DESCRIPTORS).map(|_| connect(&address)).collect();
-        // Only the log shows that the server has no descriptor left: clients in
-        // the backlog are connected and receive nothing.
+        let (mut server, ready) = start(MAX_DESCRIPTORS, "--telemetry=127.0.0.1:0");
         let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
         let mut log = String::new();
-        while !log.contains("cannot accept connections for ") {
-            assert!(stderr.read_line(&mut log).expect("a log") > 0, "{log}");
+        stderr.read_line(&mut log).expect("a log");
+        assert!(log.contains("at most 32 connections instead of 10000"), "{log}");
+        let address = address_of(&ready, "irc=");
+        let mut clients: Vec<_> = (0..32).map(|_| connect(&address)).collect();
+        clients.iter().for_each(expect_pong);
+        // Each refused client is still connected and reads nothing more.
+        let refused: Vec<_> = (0..2 * MAX_DESCRIPTORS)
+            .map(|_| {
+                let mut refused = TcpStream::connect(&address).expect("connected");
+                refused.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+                let mut error = String::new();
+                BufReader::new(&mut refused).read_line(&mut error).expect("an ERROR");
+                assert_eq!(error, "ERROR :Closing Link: (Server full, try again later)\r\n");
+                refused
+            })
+            .collect();
+        let mut telemetry = TcpStream::connect(address_of(&ready, "telemetry=")).expect("connected");
+        telemetry.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        telemetry.write_all(request).expect("sent");
+        let mut metrics = String::new();
+        telemetry.read_to_string(&mut metrics).expect("metrics");
+        let full = format!("chat_rejected_total{{reason=\"server_full\"}} {}\n", refused.len());
+        assert!(metrics.contains("chat_connections 32\n") && metrics.contains(&full), "{metrics}");
+        drop((refused, telemetry, clients.split_off(16)));
+        // The server has closed those connections soon.
+        while server_refuses(&address) {
+            std::thread::sleep(Duration::from_millis(20));
         }
-        expect_pong(&clients[0]);
-        let late = connect(&address);
-        clients.drain(..MAX_DESCRIPTORS as usize / 2);
-        expect_pong(&late);
-        drop((clients, late));
+        drop(clients);
+        signal(&server, Signal::TERM);
+        assert!(server.wait().expect("it ends").success());
+    }
+
+    fn server_refuses(address: &str) -> bool {
+        let mut line = String::new();
+        BufReader::new(connect(address)).read_line(&mut line).expect("an answer in time");
+        !line.contains(" PONG ")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_client_is_told_that_no_descriptor_is_left() {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let (mut server, ready) = start(1024, "--telemetry=off");
+        let address = address_of(&ready, "irc=");
+        let first = connect(&address);
+        expect_pong(&first);
+        // The limit becomes lower than what the server has planned with.
+        let limit =
+            Rlimit { current: Some(40), maximum: getrlimit(Resource::Nofile).maximum.min(Some(1024)) };
+        prlimit(Some(Pid::from_child(&server)), Resource::Nofile, limit).expect("set");
+        let mut clients = vec![first];
+        loop {
+            let client = connect(&address);
+            let mut line = String::new();
+            BufReader::new(&client).read_line(&mut line).expect("an answer in time");
+            clients.push(client);
+            if line.starts_with("ERROR :Closing Link: (Server full") {
+                break;
+            }
+            assert!(line.contains(" PONG ") && clients.len() < 40, "{} clients: {line}", clients.len());
+        }
+        drop(clients);
+        while server_refuses(&address) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         signal(&server, Signal::TERM);
         assert!(server.wait().expect("it ends").success());
     }
 
     #[test]
+    fn a_server_without_its_history_is_never_ready() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let flag = format!("--data-dir={}", directory.path().display());
+        let (mut server, _) = start(1024, &flag);
+        let flags = ["--listen=127.0.0.1:0", "--telemetry=off", &flag];
+        for needed in ["must not be open in another server", "must be a history file of this server"] {
+            let second = run(&flags);
+            let error = String::from_utf8_lossy(&second.stderr);
+            assert_eq!(second.status.code(), Some(2), "{error}");
+            assert!(error.contains(needed) && error.trim_end().lines().count() == 1, "{error}");
+            assert!(second.stdout.is_empty(), "{second:?}");
+            let _ = server.kill();
+            server.wait().expect("it ends");
+            std::fs::write(directory.path().join("history.redb"), b"something else").expect("written");
+        }
+    }
+
+    #[test]
     fn the_second_interrupt_ends_it_at_once() {
-        let (mut server, address) = start(1024);
+        let (mut server, ready) = start(1024, "--telemetry=off");
+        let address = address_of(&ready, "irc=");
         // The client does not close its connection. The server therefore waits
         // up to its close grace instead of exiting after the first signal.
         let client = connect(&address);

@@ -13,7 +13,7 @@ async fn registration_works_in_any_order() {
         ("b", "USER u 0 * :r\r\nNICK b"),
         ("c", "CAP LS 302\r\nJOIN :\r\nNICK c\r\nUSER u 0 * :r\r\nCAP END"),
         ("d", "CAP REQ :sasl\r\nUSER u 0 * :r\r\nCAP END\r\nNICK d"),
-        ("e", "PASS x\r\nNICK 1\r\nUSER u 0 *\r\nNICK e\r\nUSER u 0 * :"),
+        ("e", "PASS x\r\nNICK 1\r\nUSER u 0 *\r\nUSER u 0 * :\r\nNICK e\r\nUSER u 0 * :r"),
     ] {
         let mut client = server.connect().await;
         client.send(lines).await;
@@ -34,7 +34,9 @@ async fn registration_waits_for_capability_negotiation() {
     let mut client = server.connect().await;
     assert_eq!(
         client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await,
-        [":s CAP * LS :echo-message multi-prefix server-time"]
+        [
+            ":s CAP * LS :away-notify echo-message extended-join multi-prefix server-time setname userhost-in-names"
+        ]
     );
     assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);
     assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a ACK :echo-message"]);
@@ -44,6 +46,50 @@ async fn registration_waits_for_capability_negotiation() {
     }
     assert!(client.ask("CAP END").await[0].starts_with(":s 001 a "));
     assert_eq!(client.ask("CAP LIST").await, [":s CAP a LIST :echo-message"]);
+}
+
+#[tokio::test]
+async fn an_empty_real_name_is_a_missing_parameter() {
+    let server = Server::start(&[]).await;
+    let mut client = server.connect().await;
+    let missing = [":s 461 a USER :Not enough parameters"];
+    for line in ["USER u 0 * :", "USER u 0 *"] {
+        assert_eq!(client.ask(&format!("NICK a\r\n{line}")).await, missing, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_client_to_register_gets_the_nick() {
+    let server = Server::start(&["--password", "open"]).await;
+    // A client without the password does not hold the nick.
+    let mut stranger = server.connect().await;
+    assert_eq!(stranger.ask("NICK boss").await, [""; 0]);
+    let mut rival = server.connect().await;
+    assert_eq!(rival.ask("PASS open\r\nNICK boss").await, [""; 0]);
+    let mut boss = server.connect().await;
+    boss.send("PASS open\r\nNICK boss\r\nUSER u 0 * :r").await;
+    boss.until(" 422 ").await;
+    assert_eq!(rival.ask("USER u 0 * :r").await, [":s 433 * boss :Nickname is already in use"]);
+    assert_eq!(rival.ask("NICK Boss").await, [":s 433 * Boss :Nickname is already in use"]);
+    assert!(rival.ask("NICK rival").await[0].starts_with(":s 001 rival "));
+    // The end of a client that never had the nick does not free it.
+    stranger.send("QUIT").await;
+    stranger.lines_until_end().await;
+    assert_eq!(rival.ask("NICK boss").await, [":s 433 rival boss :Nickname is already in use"]);
+}
+
+#[tokio::test]
+async fn the_password_is_verified_once_at_registration() {
+    let server = Server::start(&["--password", "open"]).await;
+    let mut ada = server.connect().await;
+    assert_eq!(ada.ask("PASS wrong\r\nPASS open\r\nCAP LS\r\nNICK ada\r\nUSER u 0 * :r").await.len(), 1);
+    assert!(ada.ask("CAP END").await[0].starts_with(":s 001 ada "), "the last PASS counts");
+    for lines in ["", "PASS\r\n", "PASS open\r\nPASS wrong\r\n"] {
+        let mut bad = server.connect().await;
+        bad.send(&format!("{lines}NICK bad\r\nUSER u 0 * :r\r\nPASS open\r\nUSER u 0 * :r")).await;
+        let last = bad.lines_until_end().await.pop();
+        assert_eq!(last.as_deref(), Some("ERROR :Closing Link: 127.0.0.1 (Bad password)"), "{lines:?}");
+    }
 }
 
 #[tokio::test]

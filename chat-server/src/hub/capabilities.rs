@@ -1,26 +1,47 @@
 //! The IRCv3 capabilities that the server offers.
 
 /// The names of the capabilities.
-pub(super) const OFFERED: &[&str] = &["echo-message", "multi-prefix", "server-time"];
+pub(super) const OFFERED: &[&str] = &[
+    "away-notify",
+    "echo-message",
+    "extended-join",
+    "multi-prefix",
+    "server-time",
+    "setname",
+    "userhost-in-names",
+];
 
 /// The capabilities that a client has requested and received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
+    /// AWAY tells the client when a user in a common channel is away or back.
+    pub(super) away_notify: bool,
     /// The client receives its own messages, as others receive them.
     pub(super) echo_message: bool,
-    /// NAMES and WHO show all sigils of a member, not only the highest.
+    /// JOIN has the account, which is always `*`, and the real name.
+    pub(super) extended_join: bool,
+    /// NAMES, WHO and WHOIS show all sigils of a member, not only the highest.
     pub(super) multi_prefix: bool,
     /// Each line carries its time.
     pub(super) server_time: bool,
+    /// SETNAME tells the client when a user in a common channel has another
+    /// real name.
+    pub(super) setname: bool,
+    /// NAMES shows `nick!user@host` instead of the nick.
+    pub(super) userhost_in_names: bool,
 }
 
 impl Capabilities {
     /// Returns the field of the capability `name` if it is offered.
     fn field_mut(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
+            b"away-notify" => Some(&mut self.away_notify),
             b"echo-message" => Some(&mut self.echo_message),
+            b"extended-join" => Some(&mut self.extended_join),
             b"multi-prefix" => Some(&mut self.multi_prefix),
             b"server-time" => Some(&mut self.server_time),
+            b"setname" => Some(&mut self.setname),
+            b"userhost-in-names" => Some(&mut self.userhost_in_names),
             _ => None,
         }
     }
@@ -50,8 +71,8 @@ mod tests {
         let all = none.with(OFFERED.join(" ").as_bytes()).expect("all of it is offered");
         assert_eq!(all.names(), OFFERED);
         assert_eq!(
-            all.with(b"-server-time  -multi-prefix").map(Capabilities::names),
-            Some(vec!["echo-message"])
+            all.with(b"-server-time  -multi-prefix -setname").map(Capabilities::names),
+            Some(vec!["away-notify", "echo-message", "extended-join", "userhost-in-names"])
         );
         assert_eq!(none.with(b"echo-message sasl"), None);
         assert_eq!(none.with(b""), Some(none));

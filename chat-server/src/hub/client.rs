@@ -20,6 +20,9 @@ pub(super) struct Client {
     /// Set between CAP LS or REQ and CAP END. Registration waits for CAP END.
     pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
+    /// What the client sent with PASS. It is verified once, when the client
+    /// registers.
+    pub(super) password: Option<Box<[u8]>>,
     /// The client has sent the server's password, or the server has none.
     pub(super) is_admitted: bool,
     pub(super) is_registered: bool,
@@ -53,6 +56,7 @@ impl Client {
             user: None,
             is_negotiating: false,
             capabilities: Capabilities::default(),
+            password: None,
             is_admitted,
             is_registered: false,
             is_invisible: false,

@@ -42,6 +42,17 @@ impl Delivery {
         }
     }
 
+    /// Sends each receiver its own line.
+    pub(super) async fn deliver_each<'a>(
+        &mut self,
+        receivers: impl Iterator<Item = (ClientId, &'a Outbox, &'a OutputLine)>,
+    ) {
+        for (id, outbox, line) in receivers {
+            self.send(id, outbox, line, 1);
+            self.add_steps(1).await;
+        }
+    }
+
     /// Sends `line` to one client. `line_count` is the number of
     /// protocol lines in it.
     pub(super) fn send(&mut self, id: ClientId, outbox: &Outbox, line: &OutputLine, line_count: u64) {

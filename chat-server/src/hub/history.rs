@@ -3,13 +3,15 @@
 //! The hub only checks the request. The session reads the lines and sends them
 //! back with [`Request::History`](super::request::Request::History).
 
+use std::time::SystemTime;
+
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::ctcp::MessageText;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
-use crate::services::history_store::StoredMessage;
+use crate::services::history_writer::HistoryPage;
 
 /// Maximum lines of an answer.
 const MAX_LINES: usize = 100;
@@ -39,23 +41,26 @@ impl HubState {
         CommandOutcome::ReadHistory { channel: NameKey::new(target), max_lines: max_lines.min(MAX_LINES) }
     }
 
-    /// Sends the lines that the session has read.
-    pub(super) fn send_history(
-        &self,
-        channel: &NameKey,
-        lines: Option<Vec<StoredMessage>>,
-        replies: &mut Replies,
-    ) {
+    /// Sends the lines that the session has read. With `server-time`, each has
+    /// the time at which it was said.
+    pub(super) fn send_history(&self, channel: &NameKey, page: Option<HistoryPage>, replies: &mut Replies) {
         let name = self.channels.get(channel).map_or(channel.as_bytes(), |channel| &channel.name);
-        let mut notice = |head: &[&[u8]], text: &[u8]| {
+        let has_time_tags = replies.has_time_tags();
+        let mut notice = |time: SystemTime, head: &[&[u8]], text: &[u8]| {
+            if has_time_tags {
+                replies.set_time(time);
+            }
             replies.server_text(&[&[&b"NOTICE "[..], name, b" :"], head].concat(), text);
         };
-        let Some(lines) = lines else {
-            return notice(&[], b"The history is not available now, try again later");
+        let now = SystemTime::now();
+        let unavailable = b"The history is not available now, try again later";
+        let Some(HistoryPage { lines, waiting_count, lost_count }) = page else {
+            return notice(now, &[], unavailable);
         };
         let mut shown = 0;
-        for line in &lines {
+        for line in lines.iter().flatten() {
             let (before, after, text): (&[u8], &[u8], _) = match MessageText::parse(&line.text) {
+                MessageText::Words(text) if line.is_gap() => (b"", b"", text),
                 MessageText::Words(text) => (b"<", b"> ", text),
                 MessageText::Action(text) => (b"* ", b" ", text),
                 // The server no longer stores CTCP requests. An older store may
@@ -63,10 +68,18 @@ impl HubState {
                 MessageText::Request => continue,
             };
             let time = humantime::format_rfc3339_millis(line.time).to_string();
-            notice(&[b"[", time.as_bytes(), b"] ", before, &line.nick, after], text);
-            shown += 1;
+            notice(line.time, &[b"[", time.as_bytes(), b"] ", before, &line.nick, after], text);
+            shown += usize::from(!line.is_gap());
         }
-        notice(&[], format!("End of history, lines: {shown}").as_bytes());
+        for (count, why) in [(waiting_count, "not on disk yet, try again later"), (lost_count, "lost")] {
+            if count > 0 {
+                notice(now, &[], format!("Newer lines that are {why}: {count}").as_bytes());
+            }
+        }
+        match lines {
+            Some(_) => notice(now, &[], format!("End of history, lines: {shown}").as_bytes()),
+            None => notice(now, &[], unavailable),
+        }
     }
 }
 

@@ -59,10 +59,26 @@ impl HubState {
         client.invitations.remove(&key);
         client.channels.insert(key.clone());
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
-        let line = OutputLine::new(&[b":", &client.prefix(), b" JOIN ", &channel.name]);
-        replies.push_copy(&line);
-        self.delivery.deliver(channel.all_members(), &line).await;
-        channel.add_member(id, client.outbox.clone());
+        let prefix = client.prefix();
+        let plain = OutputLine::new(&[b":", &prefix, b" JOIN ", &channel.name]);
+        let extended =
+            OutputLine::new(&[b":", &prefix, b" JOIN ", &channel.name, b" * :", client.real_name()]);
+        let away = client.away_reason.is_some().then(|| client.away_line());
+        let outbox = client.outbox.clone();
+        replies.push_copy(if client.capabilities.extended_join { &extended } else { &plain });
+        let clients = &self.clients;
+        let joins = channel.all_members().map(|(member, outbox)| {
+            let wants = clients.get(&member).is_some_and(|it| it.capabilities.extended_join);
+            (member, outbox, if wants { &extended } else { &plain })
+        });
+        self.delivery.deliver_each(joins).await;
+        if let Some(away) = &away {
+            let notified = channel.all_members().filter(|(member, _)| {
+                clients.get(member).is_some_and(|member| member.capabilities.away_notify)
+            });
+            self.delivery.deliver(notified, away).await;
+        }
+        channel.add_member(id, outbox);
         if channel.topic.is_some() {
             send_topic(channel, replies);
         }

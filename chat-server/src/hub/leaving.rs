@@ -21,7 +21,7 @@ impl HubState {
     /// an ERROR after the lines queued for it.
     pub(super) async fn remove(&mut self, id: ClientId, reason: &[u8]) {
         let Some(client) = self.clients.remove(&id) else { return };
-        if let Some(nick) = &client.nick {
+        if let Some(nick) = client.nick.as_ref().filter(|_| client.is_registered) {
             self.nicks.remove(&NameKey::new(nick));
         }
         self.registered_count -= usize::from(client.is_registered);

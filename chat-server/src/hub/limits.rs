@@ -24,6 +24,8 @@ pub(super) const MAX_USERHOST_NICKS: usize = 5;
 
 /// Maximum bytes of a user name, including its `~`.
 pub(super) const MAX_USER_BYTES: usize = 16;
+/// Maximum bytes of a real name.
+pub(super) const MAX_REAL_NAME_BYTES: usize = 150;
 /// Maximum bytes of a topic. A line of LIST holds all of it together with the
 /// longest server name, nick and channel name.
 pub(super) const MAX_TOPIC_BYTES: usize = 350;

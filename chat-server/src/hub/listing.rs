@@ -38,7 +38,7 @@ impl HubState {
             return;
         };
         for name in split_commas(names) {
-            if !check_space(b"NAMES", replies) {
+            if replies.bytes() >= MAX_REPLY_BYTES {
                 break;
             }
             self.send_names(id, &NameKey::new(name), name, replies).await;
@@ -58,17 +58,29 @@ impl HubState {
         if let (Some(channel), Some(asker)) = (channel, self.clients.get(&id)) {
             let symbol: &[u8] = if channel.modes.secret { b"@" } else { b"=" };
             let (is_member, all_sigils) = (channel.has_member(id), asker.capabilities.multi_prefix);
+            let has_prefixes = asker.capabilities.userhost_in_names;
             let mut nicks: Vec<Vec<u8>> = Vec::new();
+            // A JOIN of many channels collects all their members in one reply.
+            let mut has_space = check_space(b"NAMES", replies);
             for (member_id, member) in &channel.members {
+                if !has_space {
+                    break;
+                }
                 let Some(client) = self.clients.get(member_id) else { continue };
                 if is_member || !client.is_invisible {
-                    nicks.push([member.sigils(all_sigils), client.nick_or_star()].concat());
+                    let sigils = member.sigils(all_sigils);
+                    nicks.push(if has_prefixes {
+                        [sigils, &client.prefix()].concat()
+                    } else {
+                        [sigils, client.nick_or_star()].concat()
+                    });
                 }
                 if nicks.len() == NAMES_PER_CHUNK {
                     replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
                     nicks.clear();
                     // A name costs a quarter of a step.
                     self.delivery.add_steps(NAMES_PER_CHUNK as u32 / 4).await;
+                    has_space = check_space(b"NAMES", replies);
                 }
             }
             replies.numeric_words(RPL_NAMREPLY, &[symbol, &channel.name], &nicks);
@@ -148,4 +160,52 @@ fn who_line(server: &str, channel: &[u8], client: &Client, sigils: &[u8], replie
     let (nick, flags) = (client.nick_or_star(), [presence, star, sigils].concat());
     let params = [channel, client.user_name(), &client.host, server.as_bytes(), nick, &flags];
     replies.numeric(RPL_WHOREPLY, &params, [b"0 ", client.real_name()].concat());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_limits::ClientLimits;
+    use crate::hub::request::ServerIdentity;
+    use crate::metrics::Metrics;
+    use crate::outbox;
+    use std::time::SystemTime;
+
+    #[tokio::test]
+    async fn a_join_of_many_channels_has_a_bounded_reply() {
+        const MEMBERS: u64 = 250;
+        let metrics = Metrics::default();
+        let identity = ServerIdentity {
+            name: "s".into(),
+            motd: None,
+            needs_password: false,
+            has_operators: false,
+            started_at: SystemTime::now(),
+        };
+        let mut state = HubState::new(identity, metrics.clone());
+        let mut queues = Vec::new();
+        for number in 0..=MEMBERS {
+            let (outbox, queue) = outbox::bounded(ClientLimits::default(), metrics.clone());
+            queues.push(queue);
+            let mut client = Client::new(ClientId(number), b"h"[..].into(), outbox, true);
+            client.nick = Some(format!("{number:030}").into_bytes().into());
+            client.is_registered = true;
+            state.clients.insert(client.id, client);
+        }
+        let names: Vec<String> = (0..100).map(|number| format!("#{number:049}")).collect();
+        for name in &names {
+            let mut channel = Channel::new(name.as_bytes());
+            for number in 0..MEMBERS {
+                let outbox = state.clients[&ClientId(number)].outbox.clone();
+                channel.add_member(ClientId(number), outbox);
+            }
+            state.channels.insert(NameKey::new(name.as_bytes()), channel);
+        }
+        let line = format!("JOIN {}", names.join(","));
+        let message = Message::parse(line.as_bytes()).expect("a command");
+        let mut replies = Replies::new("s".into(), b"n", false);
+        state.join(ClientId(MEMBERS), &message, &mut replies).await;
+        assert!(replies.bytes() < MAX_REPLY_BYTES + 100 * 1024, "{} bytes", replies.bytes());
+        assert_eq!(state.clients[&ClientId(MEMBERS)].channels.len(), 100);
+    }
 }

@@ -6,7 +6,8 @@ use super::limits::MAX_MESSAGE_TARGETS;
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::command::Command;
-use crate::irc::ctcp::MessageText;
+use crate::irc::ctcp::{MessageText, truncate_text};
+use crate::irc::lines::MAX_LINE_BYTES;
 use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::numeric::{
@@ -108,8 +109,7 @@ impl HubState {
         if outgoing.is_refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send to channel (the word filter refuses it)"));
         }
-        let line = outgoing.line(&channel.name);
-        outgoing.echo(&line, replies);
+        let line = outgoing.line(&channel.name, replies);
         self.delivery.deliver(channel.other_members(outgoing.id), &line).await;
         // A CTCP request is not part of the conversation, so the history skips
         // it.
@@ -132,9 +132,13 @@ impl HubState {
         if outgoing.is_refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send (the word filter refuses it)"));
         }
-        let line = outgoing.line(client.nick_or_star());
-        outgoing.echo(&line, replies);
-        self.delivery.send(client.id, &client.outbox, &line, 1);
+        let line = outgoing.line(client.nick_or_star(), replies);
+        if client.id == outgoing.id {
+            // In the order of the targets, like the echoes.
+            replies.push_copy(&line);
+        } else {
+            self.delivery.send(client.id, &client.outbox, &line, 1);
+        }
         if let (Some(reason), Command::Privmsg) = (&client.away_reason, outgoing.command) {
             replies.numeric(RPL_AWAY, &[client.nick_or_star()], reason);
         }
@@ -143,22 +147,23 @@ impl HubState {
 }
 
 impl OutgoingMessage<'_> {
-    fn echo(&self, line: &OutputLine, replies: &mut Replies) {
+    /// Returns the line for the receivers. The sender receives its echo, and a
+    /// NOTICE if the end of the text does not fit. A NOTICE never gets a reply.
+    fn line(&self, target: &[u8], replies: &mut Replies) -> OutputLine {
+        let command = self.command.name().as_bytes();
+        let head = b": ".len() + self.prefix.len() + command.len() + b" ".len() + target.len() + b" :".len();
+        let (text, end) = truncate_text(self.text, (MAX_LINE_BYTES - b"\r\n".len()).saturating_sub(head));
+        let line = OutputLine::new(&[b":", &self.prefix, b" ", command, b" ", target, b" :", text, end]);
         if self.wants_echo {
-            replies.push_copy(line);
+            replies.push_copy(&line);
         }
-    }
-
-    fn line(&self, target: &[u8]) -> OutputLine {
-        OutputLine::new(&[
-            b":",
-            &self.prefix,
-            b" ",
-            self.command.name().as_bytes(),
-            b" ",
-            target,
-            b" :",
-            self.text,
-        ])
+        let (sent, all) = (text.len() + end.len(), self.text.len());
+        if sent < all && self.command == Command::Privmsg {
+            // Numeric 417 would mean that nobody has received the message.
+            let sizes = format!(" was cut: it has {all} bytes, of which {sent} fit");
+            let nick = replies.target().to_vec();
+            replies.server_line(&[b"NOTICE ", &nick, b" :The message to ", target, sizes.as_bytes()]);
+        }
+        line
     }
 }

@@ -40,6 +40,7 @@ mod mode_change;
 mod moderation;
 mod modes;
 mod operators;
+mod presence;
 mod queries;
 mod registration;
 pub(crate) mod request;

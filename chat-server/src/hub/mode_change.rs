@@ -100,7 +100,7 @@ impl Channel {
         }
         let key = request.param.ok_or(ERR_NEEDMOREPARAMS)?;
         let plain = |byte: &u8| byte.is_ascii_graphic() && !b",:".contains(byte);
-        if key.len() > MAX_KEY_BYTES || !key.iter().all(plain) {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.iter().all(plain) {
             return Err(ERR_INVALIDKEY);
         }
         self.modes.key = Some(key.into());

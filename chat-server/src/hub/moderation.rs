@@ -13,9 +13,34 @@ use crate::irc::truncate::truncate;
 
 impl HubState {
     pub(super) async fn kick(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let (Some(name), Some(nicks)) = (message.param(0), message.param(1)) else {
+        let (Some(names), Some(nicks)) = (message.param(0), message.param(1)) else {
             return replies.need_more_params("KICK");
         };
+        let (name_count, nick_count) = (split_commas(names).count(), split_commas(nicks).count());
+        if name_count <= 1 {
+            return self.kick_from(id, names, nicks, message.param(2), replies).await;
+        }
+        // RFC 2812: each nick has its own channel.
+        if name_count != nick_count {
+            return replies.need_more_params("KICK");
+        }
+        for (index, (name, nick)) in split_commas(names).zip(split_commas(nicks)).enumerate() {
+            if index == MAX_KICK_TARGETS {
+                return replies.standard(ERR_TOOMANYTARGETS, &[nick]);
+            }
+            self.kick_from(id, name, nick, message.param(2), replies).await;
+        }
+    }
+
+    /// Kicks clients from one channel.
+    async fn kick_from(
+        &mut self,
+        id: ClientId,
+        name: &[u8],
+        nicks: &[u8],
+        reason: Option<&[u8]>,
+        replies: &mut Replies,
+    ) {
         let Some(channel) = self.joined_channel(id, name, replies) else { return };
         if !channel.is_operator(id) {
             return replies.not_channel_operator(&channel.name);
@@ -25,7 +50,7 @@ impl HubState {
             if index == MAX_KICK_TARGETS {
                 return replies.standard(ERR_TOOMANYTARGETS, &[nick]);
             }
-            self.kick_one(id, &key, nick, message.param(2), replies).await;
+            self.kick_one(id, &key, nick, reason, replies).await;
         }
     }
 

@@ -62,8 +62,9 @@ impl HubState {
                 }
             }
             let takes_param = matches!(letter, b'k' | b'o' | b'v' | b'b') || (letter == b'l' && on);
-            let param = if takes_param { params.next().filter(|param| !param.is_empty()) } else { None };
-            if letter == b'b' && param.is_none() {
+            // A parameter may be empty. The letter then refuses it.
+            let param = if takes_param { params.next() } else { None };
+            if letter == b'b' && param.is_none_or(<[u8]>::is_empty) {
                 // The list is sent once. 500 letters must not send 500 lists,
                 // as all replies to a line are collected in one buffer.
                 if !std::mem::replace(&mut has_sent_bans, true) {

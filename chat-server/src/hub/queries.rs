@@ -36,7 +36,6 @@ impl HubState {
             Command::Whowas => self.whowas(message, replies),
             Command::Userhost => self.userhost(message, replies),
             Command::Ison => self.ison(message, replies),
-            Command::Away => self.away(id, message, replies),
             Command::Invite => self.invite(id, message, replies),
             Command::Oper => self.oper(id, message, checks, replies),
             Command::Motd => self.motd(replies),

@@ -1,8 +1,10 @@
 //! Registration: PASS, NICK and USER, in any order.
 
+use std::collections::hash_map::Entry;
+
 use super::client::User;
 use super::isupport;
-use super::limits::{MAX_USER_BYTES, VERSION};
+use super::limits::{MAX_REAL_NAME_BYTES, MAX_USER_BYTES, VERSION};
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::message::Message;
@@ -12,25 +14,36 @@ use crate::irc::numeric::{
     RPL_CREATED, RPL_ISUPPORT, RPL_MYINFO, RPL_WELCOME, RPL_YOURHOST,
 };
 use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::truncate::truncate;
 use crate::metrics::Rejection;
-use crate::services::line_checks::LineChecks;
 
 impl HubState {
-    pub(super) fn pass(
-        &mut self,
-        id: ClientId,
-        message: &Message<'_>,
-        checks: LineChecks,
-        replies: &mut Replies,
-    ) {
+    pub(super) fn pass(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.is_registered {
-            replies.standard(ERR_ALREADYREGISTERED, &[]);
-        } else if message.param(0).is_none() {
-            replies.need_more_params("PASS");
-        } else {
-            client.is_admitted = checks.is_password_right;
+            return replies.standard(ERR_ALREADYREGISTERED, &[]);
         }
+        match message.param(0) {
+            None => replies.need_more_params("PASS"),
+            Some(password) if !client.is_admitted => client.password = Some(password.into()),
+            Some(_) => {}
+        }
+    }
+
+    /// Registers the client whose password was verified, or disconnects it.
+    pub(super) fn admit(&mut self, id: ClientId, is_right: bool, replies: &mut Replies) -> CommandOutcome {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
+        if !is_right {
+            return self.refuse(replies);
+        }
+        client.is_admitted = true;
+        self.register(id, replies)
+    }
+
+    fn refuse(&self, replies: &mut Replies) -> CommandOutcome {
+        replies.standard(ERR_PASSWDMISMATCH, &[]);
+        self.delivery.count_rejected(Rejection::Password);
+        CommandOutcome::Disconnect(b"Bad password".to_vec())
     }
 
     pub(super) fn user(
@@ -44,11 +57,11 @@ impl HubState {
             replies.standard(ERR_ALREADYREGISTERED, &[]);
             return CommandOutcome::Done;
         }
-        let (Some(name), Some(&real)) = (message.param(0), message.params().get(3)) else {
+        let (Some(name), Some(real)) = (message.param(0), message.param(3)) else {
             replies.need_more_params("USER");
             return CommandOutcome::Done;
         };
-        client.user = Some(User { name: user_name(name), real: real.into() });
+        client.user = Some(User { name: user_name(name), real: truncate(real, MAX_REAL_NAME_BYTES).into() });
         self.register(id, replies)
     }
 
@@ -75,6 +88,11 @@ impl HubState {
         if client.nick.as_deref() == Some(nick) {
             return CommandOutcome::Done;
         }
+        replies.retarget(nick);
+        if !client.is_registered {
+            client.nick = Some(nick.into());
+            return self.register(id, replies);
+        }
         if !self.nicks.contains_key(&key) {
             self.former_clients.add(client);
         }
@@ -83,10 +101,6 @@ impl HubState {
             self.nicks.remove(&NameKey::new(&old));
         }
         self.nicks.insert(key, id);
-        replies.retarget(nick);
-        if !client.is_registered {
-            return self.register(id, replies);
-        }
         let line = OutputLine::new(&[b":", &old_prefix, b" NICK :", nick]);
         replies.push_copy(&line);
         let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
@@ -101,9 +115,22 @@ impl HubState {
             return CommandOutcome::Done;
         }
         if !client.is_admitted {
-            replies.standard(ERR_PASSWDMISMATCH, &[]);
-            self.delivery.count_rejected(Rejection::Password);
-            return CommandOutcome::Disconnect(b"Bad password".to_vec());
+            return match client.password.take() {
+                Some(password) => CommandOutcome::CheckPassword(password),
+                None => self.refuse(replies),
+            };
+        }
+        // Before, the client does not own its nick. Otherwise a client without
+        // the password could hold it.
+        let Some(nick) = &client.nick else { return CommandOutcome::Done };
+        match self.nicks.entry(NameKey::new(nick)) {
+            Entry::Vacant(entry) => drop(entry.insert(id)),
+            Entry::Occupied(_) => {
+                let nick = client.nick.take().unwrap_or_default();
+                replies.retarget(b"*");
+                replies.standard(ERR_NICKNAMEINUSE, &[&nick]);
+                return CommandOutcome::Done;
+            }
         }
         client.is_registered = true;
         self.registered_count += 1;

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use crate::irc::foreign::ForeignProtocol;
 use crate::irc::names::NameKey;
 use crate::outbox::Outbox;
 use crate::services::history::ChannelMessage;
-use crate::services::history_store::StoredMessage;
+use crate::services::history_writer::HistoryPage;
 use crate::services::line_checks::LineChecks;
 
 /// Identifies a connection for as long as the server runs. Ids grow in the
@@ -23,10 +24,15 @@ pub(crate) enum Request {
     Line(Box<[u8]>, LineChecks),
     /// Tell the client that it sent a line over the limit.
     TooLong,
+    /// Tell the client that it speaks another protocol, and disconnect it.
+    Foreign(ForeignProtocol),
     /// Send a PING, as the client has been silent.
     Ping,
     /// Send the lines that were read for [`RequestOutcome::ReadHistory`].
-    History { channel: NameKey, lines: Option<Vec<StoredMessage>> },
+    History { channel: NameKey, page: Option<HistoryPage> },
+    /// Register the client if the password of
+    /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
+    PasswordChecked { is_right: bool },
     /// Disconnect the client unless it has registered by now.
     RegistrationTimeout,
 }
@@ -41,6 +47,9 @@ pub(crate) enum RequestOutcome {
     /// The session must read up to `max_lines` lines of this channel's history
     /// and send them with [`Request::History`].
     ReadHistory { channel: NameKey, max_lines: usize },
+    /// The session must verify this password and report the result with
+    /// [`Request::PasswordChecked`].
+    CheckPassword(Box<[u8]>),
     /// The client is disconnected; the hub ignores further requests.
     Disconnected,
 }
@@ -53,6 +62,7 @@ pub(super) enum CommandOutcome {
         channel: NameKey,
         max_lines: usize,
     },
+    CheckPassword(Box<[u8]>),
     /// Disconnect the client, for this reason.
     Disconnect(Vec<u8>),
 }

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 pub(super) struct HubState {
     pub(super) identity: ServerIdentity,
     pub(super) clients: HashMap<ClientId, Client>,
+    /// The registered clients by nick.
     pub(super) nicks: HashMap<NameKey, ClientId>,
     pub(super) channels: HashMap<NameKey, Channel>,
     pub(super) former_clients: FormerClients,
@@ -47,7 +48,6 @@ impl HubState {
 
     /// Returns the registered client with that nick.
     pub(super) fn registered_client(&self, nick: &[u8]) -> Option<&Client> {
-        let id = self.nicks.get(&NameKey::new(nick))?;
-        self.clients.get(id).filter(|client| client.is_registered)
+        self.clients.get(self.nicks.get(&NameKey::new(nick))?)
     }
 }

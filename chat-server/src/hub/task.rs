@@ -71,17 +71,23 @@ impl HubState {
                 replies.standard(ERR_INPUTTOOLONG, &[]);
                 CommandOutcome::Done
             }
+            Request::Foreign(protocol) => {
+                protocol.preamble().iter().for_each(|line| replies.line(&[line.as_bytes()]));
+                self.delivery.count_rejected(Rejection::Protocol);
+                CommandOutcome::Disconnect(protocol.refusal().into())
+            }
             Request::RegistrationTimeout if client.is_registered => CommandOutcome::Done,
             Request::RegistrationTimeout => {
                 self.delivery.count_rejected(Rejection::Timeout);
                 CommandOutcome::Disconnect(b"Registration timed out".to_vec())
             }
+            Request::PasswordChecked { is_right } => self.admit(id, is_right, &mut replies),
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
             }
-            Request::History { channel, lines } => {
-                self.send_history(&channel, lines, &mut replies);
+            Request::History { channel, page } => {
+                self.send_history(&channel, page, &mut replies);
                 CommandOutcome::Done
             }
         };
@@ -94,6 +100,7 @@ impl HubState {
             CommandOutcome::ReadHistory { channel, max_lines } => {
                 RequestOutcome::ReadHistory { channel, max_lines }
             }
+            CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
             CommandOutcome::Disconnect(reason) => {
                 self.remove(id, &reason).await;
                 RequestOutcome::Disconnected
@@ -128,7 +135,7 @@ impl HubState {
                 return self.send_message(id, command, &message, checks, replies).await;
             }
             Command::Cap => return self.cap(id, &message, replies),
-            Command::Pass => self.pass(id, &message, checks, replies),
+            Command::Pass => self.pass(id, &message, replies),
             Command::User => return self.user(id, &message, replies),
             Command::Kill => return self.kill(id, &message, replies).await,
             Command::Nick => return self.nick(id, &message, replies).await,
@@ -138,6 +145,8 @@ impl HubState {
             Command::Mode => self.mode(id, &message, replies).await,
             Command::Kick => self.kick(id, &message, replies).await,
             Command::Names => self.names(id, &message, replies).await,
+            Command::Away => self.away(id, &message, replies).await,
+            Command::Setname => self.set_name(id, &message, replies).await,
             Command::List => self.list(id, &message, replies).await,
             Command::Who => self.who(id, &message, replies).await,
             _ => self.query(id, command, &message, checks, replies),

@@ -1,18 +1,17 @@
-//! Information about users: WHOIS, WHOWAS, USERHOST, ISON and AWAY.
+//! Information about users: WHOIS, WHOWAS, USERHOST and ISON.
 
 use super::client::{Client, unix_seconds};
-use super::limits::{MAX_AWAY_REASON_BYTES, MAX_USERHOST_NICKS, VERSION};
+use super::limits::{MAX_USERHOST_NICKS, VERSION};
 use super::request::ClientId;
 use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
-    ERR_NONICKNAMEGIVEN, ERR_WASNOSUCHNICK, RPL_AWAY, RPL_ENDOFWHOIS, RPL_ENDOFWHOWAS, RPL_ISON, RPL_NOWAWAY,
-    RPL_UNAWAY, RPL_USERHOST, RPL_WHOISCHANNELS, RPL_WHOISIDLE, RPL_WHOISOPERATOR, RPL_WHOISSERVER,
-    RPL_WHOISUSER, RPL_WHOWASUSER,
+    ERR_NONICKNAMEGIVEN, ERR_WASNOSUCHNICK, RPL_AWAY, RPL_ENDOFWHOIS, RPL_ENDOFWHOWAS, RPL_ISON,
+    RPL_USERHOST, RPL_WHOISCHANNELS, RPL_WHOISIDLE, RPL_WHOISOPERATOR, RPL_WHOISSERVER, RPL_WHOISUSER,
+    RPL_WHOWASUSER,
 };
 use crate::irc::reply::Replies;
-use crate::irc::truncate::truncate;
 
 impl HubState {
     pub(super) fn whois(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -29,11 +28,12 @@ impl HubState {
 
     fn send_whois(&self, client: &Client, asker: ClientId, replies: &mut Replies) {
         let nick = client.nick_or_star();
+        let all_sigils = self.clients.get(&asker).is_some_and(|asker| asker.capabilities.multi_prefix);
         let channels = client.channels.iter().filter_map(|key| self.channels.get(key));
         let names: Vec<Vec<u8>> = channels
             .filter(|channel| channel.is_visible_to(asker))
             .map(|channel| {
-                let sigils = channel.members.get(&client.id).map_or(&b""[..], |it| it.sigils(false));
+                let sigils = channel.members.get(&client.id).map_or(&b""[..], |it| it.sigils(all_sigils));
                 [sigils, &channel.name].concat()
             })
             .collect();
@@ -97,14 +97,5 @@ impl HubState {
         let online: Vec<_> =
             nicks.filter_map(|nick| self.registered_client(nick)).map(Client::nick_or_star).collect();
         replies.numeric(RPL_ISON, &[], online.join(&b' '));
-    }
-
-    pub(super) fn away(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        client.away_reason = message.param(0).map(|reason| truncate(reason, MAX_AWAY_REASON_BYTES).into());
-        match client.away_reason {
-            Some(_) => replies.standard(RPL_NOWAWAY, &[]),
-            None => replies.standard(RPL_UNAWAY, &[]),
-        }
     }
 }

@@ -31,7 +31,7 @@ commands! {
     Nick = "NICK", User = "USER", Cap = "CAP", Pass = "PASS", Quit = "QUIT", Mode = "MODE", Who = "WHO",
     Whois = "WHOIS", Names = "NAMES", Topic = "TOPIC", List = "LIST", Oper = "OPER", Motd = "MOTD",
     Lusers = "LUSERS", Version = "VERSION", Time = "TIME", Kick = "KICK", Invite = "INVITE", Away = "AWAY",
-    Userhost = "USERHOST", Ison = "ISON", Whowas = "WHOWAS", Info = "INFO",
+    Userhost = "USERHOST", Ison = "ISON", Whowas = "WHOWAS", Info = "INFO", Setname = "SETNAME",
     Kill = "KILL", History = "HISTORY",
 }
 

@@ -34,6 +34,11 @@ impl LineBuffer {
         &mut self.bytes
     }
 
+    /// Returns the bytes that have not been returned as a line.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// Returns the next complete line. CR, LF and CRLF end a line.
     pub(crate) fn next(&mut self) -> Option<InputLine> {
         loop {

@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 pub(crate) mod ctcp;
+pub(crate) mod foreign;
 pub(crate) mod lines;
 pub(crate) mod masks;
 pub(crate) mod message;

@@ -103,9 +103,19 @@ impl Replies {
         self.target = target.into();
     }
 
+    /// Returns the nick of the client, or `*`.
+    pub(crate) fn target(&self) -> &[u8] {
+        &self.target
+    }
+
     /// Turns the time on each following line on or off.
     pub(crate) fn set_time_tags(&mut self, has_time_tags: bool) {
         self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
+    }
+
+    /// Sets the time of the following lines, which carry a time tag.
+    pub(crate) fn set_time(&mut self, time: SystemTime) {
+        self.tag = time_tag(time);
     }
 
     /// `:server CODE target params :trailing`

@@ -2,8 +2,8 @@
 //!
 //! The reply to HISTORY shows only lines that are on disk, so these lines
 //! survive `kill -9`. The server sends the reply when all messages that came
-//! before the request are on disk. Without a request, a line is on disk after
-//! [`BATCH_INTERVAL`] plus the time of a commit.
+//! before the request are on disk, or says how many are not. Without a request,
+//! a line is on disk after a second plus the time of a commit.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -11,19 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
+use crate::services::history_gaps::LostLines;
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
+use crate::services::history_writer::{HistoryPage, HistoryRequest, HistoryWriter, MAX_QUEUED_REQUESTS};
 
-/// Maximum queued requests. Further messages are dropped and counted, as the
-/// sender must not wait.
-const MAX_QUEUED_REQUESTS: usize = 8192;
-/// Time in which messages are collected for one commit.
-const BATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Size at which the injected mistake empties its journal.
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
@@ -35,18 +33,12 @@ pub(crate) struct ChannelMessage {
     pub(crate) text: Box<[u8]>,
 }
 
-/// A request to the writing task.
-#[derive(Debug)]
-enum HistoryRequest {
-    Append(NameKey, StoredMessage),
-    Read { channel: NameKey, max_lines: usize, reply: oneshot::Sender<Vec<StoredMessage>> },
-}
-
 /// Keeps channel messages.
 #[derive(Debug)]
 pub(crate) struct History {
     journal: PathBuf,
     requests_sender: mpsc::Sender<HistoryRequest>,
+    lost_lines: Arc<LostLines>,
     metrics: Metrics,
     mistake: Option<Mistake>,
 }
@@ -68,8 +60,11 @@ impl History {
             loopscope::spawn_blocking("history-open", move || HistoryStore::open(&owned, MAX_STORED_LINES))
                 .await??;
         let (requests_sender, requests) = mpsc::channel(MAX_QUEUED_REQUESTS);
-        let writer = loopscope::spawn("history", commit_batches(Arc::new(store), metrics.clone(), requests));
-        Ok((Self { journal, requests_sender, metrics, mistake }, writer))
+        let lost_lines = Arc::new(LostLines::default());
+        let writer =
+            HistoryWriter::new(directory.to_owned(), Some(store), lost_lines.clone(), metrics.clone());
+        let writer = loopscope::spawn("history", writer.run(requests));
+        Ok((Self { journal, requests_sender, lost_lines, metrics, mistake }, writer))
     }
 
     /// Queues `message` for the store.
@@ -86,18 +81,21 @@ impl History {
     /// wait for the disk.
     fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
         let line = StoredMessage { time: SystemTime::now(), nick, text };
-        if self.requests_sender.try_send(HistoryRequest::Append(channel, line)).is_err() {
+        if let Err(TrySendError::Full(HistoryRequest::Append(channel, _))) =
+            self.requests_sender.try_send(HistoryRequest::Append(channel, line))
+        {
             self.metrics.count_history_dropped(1);
+            self.lost_lines.add(channel);
         }
     }
 
-    /// Waits until all earlier messages are on disk. Then returns the newest
-    /// `max_lines` lines of `channel`. Returns `None` if the queue is full or
-    /// the read fails.
-    pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<Vec<StoredMessage>> {
-        let (reply, lines) = oneshot::channel();
+    /// Waits until all earlier messages are on disk or the disk has refused
+    /// them. Then returns the newest `max_lines` lines of `channel`. Returns
+    /// `None` if the queue is full.
+    pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<HistoryPage> {
+        let (reply, page) = oneshot::channel();
         self.requests_sender.try_send(HistoryRequest::Read { channel, max_lines, reply }).ok()?;
-        lines.await.ok()
+        page.await.ok()
     }
 }
 
@@ -121,77 +119,12 @@ fn wrong(journal: &Path, message: &ChannelMessage, duration: Duration) -> io::Re
     }
 }
 
-/// Commits collected requests on a thread for blocking work.
-async fn commit_batches(
-    store: Arc<HistoryStore>,
-    metrics: Metrics,
-    mut requests: mpsc::Receiver<HistoryRequest>,
-) {
-    let mut batch = Vec::new();
-    while collect_batch(&mut requests, &mut batch).await {
-        let (store, batch) = (store.clone(), std::mem::take(&mut batch));
-        let line_count = batch.iter().filter(|request| matches!(request, HistoryRequest::Append(..))).count();
-        let committed = loopscope::spawn_blocking("history-commit", move || commit(&store, batch)).await;
-        if let Err(error) = committed.map_err(anyhow::Error::from).flatten() {
-            metrics.count_history_dropped(line_count as u64);
-            tracing::error!("lost {line_count} lines of the history: {error:#}");
-        }
-    }
-}
-
-/// Fills `batch` with the requests that arrive within [`BATCH_INTERVAL`] of the
-/// first one. Ends early when a read arrives. Returns `false` when all senders
-/// are dropped and no request is left.
-async fn collect_batch(
-    requests: &mut mpsc::Receiver<HistoryRequest>,
-    batch: &mut Vec<HistoryRequest>,
-) -> bool {
-    let first_count = requests.recv_many(batch, MAX_QUEUED_REQUESTS).await;
-    let mut checked_count = 0;
-    let more = async {
-        while batch.len() < MAX_QUEUED_REQUESTS
-            && !batch[checked_count..].iter().any(|it| matches!(it, HistoryRequest::Read { .. }))
-        {
-            checked_count = batch.len();
-            if requests.recv_many(batch, MAX_QUEUED_REQUESTS - checked_count).await == 0 {
-                break;
-            }
-        }
-    };
-    // The batch is complete on timeout, at the size limit, on a read, or when
-    // all senders are dropped.
-    let _ = tokio::time::timeout(BATCH_INTERVAL, more).await;
-    first_count > 0
-}
-
-/// Commits the whole batch and then answers the reads. If the commit fails,
-/// reads get no answer.
-fn commit(store: &HistoryStore, batch: Vec<HistoryRequest>) -> anyhow::Result<()> {
-    let (mut lines, mut reads) = (Vec::new(), Vec::new());
-    for request in batch {
-        match request {
-            HistoryRequest::Append(channel, line) => lines.push((channel, line)),
-            HistoryRequest::Read { channel, max_lines, reply } => reads.push((channel, max_lines, reply)),
-        }
-    }
-    if !lines.is_empty() {
-        store.append(&lines)?;
-    }
-    for (channel, max_lines, reply) in reads {
-        match store.latest(&channel, max_lines) {
-            // The session that asked may have ended.
-            Ok(lines) => drop(reply.send(lines)),
-            Err(error) => tracing::error!("cannot read the history: {error}"),
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::inject::flag::Injections;
     use crate::inject::spec::InjectionSite;
+    use crate::services::history_writer::BATCH_INTERVAL;
 
     fn entry(text: &str) -> ChannelMessage {
         ChannelMessage {
@@ -212,6 +145,7 @@ mod tests {
             history.append(entry("one"));
             history.append(entry("two"));
             let kept = history.latest(NameKey::new(b"#RUST"), 10).await.expect("answered");
+            let kept = kept.lines.expect("read");
             let texts: Vec<_> = kept.iter().map(|line| &*line.text).collect();
             assert_eq!(texts, [b"one", b"two"], "{inject:?}");
             drop(history);
@@ -226,7 +160,8 @@ mod tests {
         let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
         history.append(entry("one"));
         let started = tokio::time::Instant::now();
-        assert_eq!(history.latest(NameKey::new(b"#rust"), 1).await.expect("answered").len(), 1);
+        let page = history.latest(NameKey::new(b"#rust"), 1).await.expect("answered");
+        assert_eq!(page.lines.expect("read").len(), 1);
         assert!(started.elapsed() < BATCH_INTERVAL, "{:?}", started.elapsed());
     }
 }

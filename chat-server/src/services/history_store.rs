@@ -1,9 +1,9 @@
 //! The channel messages on disk: an embedded database in one file.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use redb::{
     Builder, Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -38,35 +38,72 @@ pub(crate) struct HistoryStore {
     max_lines: u64,
 }
 
+impl StoredMessage {
+    /// Returns the line that stands in the place of `count` lost messages. It
+    /// has no nick.
+    pub(crate) fn gap(time: SystemTime, count: u64) -> Self {
+        Self { time, nick: Box::default(), text: format!("lost lines: {count}").into_bytes().into() }
+    }
+
+    /// Returns whether the line stands for lost messages.
+    pub(crate) fn is_gap(&self) -> bool {
+        self.nick.is_empty()
+    }
+}
+
 impl HistoryStore {
     /// Opens `history.redb` in `directory`, or creates it. It keeps the newest
     /// `max_lines` lines. Opening repairs the database after a crash.
     pub(crate) fn open(directory: &Path, max_lines: u64) -> anyhow::Result<Self> {
         let path = directory.join("history.redb");
-        let open = || -> anyhow::Result<Database> {
+        let open = || -> Result<Database, redb::Error> {
             let database = Builder::new().set_cache_size(CACHE_BYTES).create(&path)?;
-            let transaction = database.begin_write()?;
-            transaction.open_table(LINES)?;
-            transaction.open_table(CHANNELS)?;
-            transaction.commit()?;
+            // A file that has its tables can be opened on a full disk.
+            if database.begin_read()?.open_table(CHANNELS).is_err() {
+                let transaction = database.begin_write()?;
+                transaction.open_table(LINES)?;
+                transaction.open_table(CHANNELS)?;
+                transaction.commit()?;
+            }
             Ok(database)
         };
-        let database = open().with_context(|| {
-            format!("`{}` must be a history file that no other server has open", path.display())
+        let database = open().map_err(|error| {
+            let needed = needed_to_open(&error);
+            anyhow::Error::from(error).context(format!("`{}` {needed}", path.display()))
         })?;
         Ok(Self { database, max_lines })
     }
 
-    /// Stores all of `lines` or none. They are on disk when it returns.
-    pub(crate) fn append(&self, lines: &[(NameKey, StoredMessage)]) -> Result<(), redb::Error> {
+    /// Returns the number of the next line.
+    pub(crate) fn next_number(&self) -> Result<u64, redb::Error> {
+        let all_lines = self.database.begin_read()?.open_table(LINES)?;
+        Ok(all_lines.last()?.map_or(0, |(number, _)| number.value() + 1))
+    }
+
+    /// Returns whether the line with this number is the given one.
+    pub(crate) fn has_line(
+        &self,
+        number: u64,
+        (channel, line): &(NameKey, StoredMessage),
+    ) -> Result<bool, redb::Error> {
+        let all_lines = self.database.begin_read()?.open_table(LINES)?;
+        let stored = all_lines.get(number)?;
+        Ok(stored.is_some_and(|stored| stored.value() == to_row(channel, line)))
+    }
+
+    /// Stores all of `lines` or none, with numbers from `first_number`. They
+    /// are on disk when it returns.
+    pub(crate) fn append<'a>(
+        &self,
+        first_number: u64,
+        lines: impl IntoIterator<Item = &'a (NameKey, StoredMessage)>,
+    ) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let (mut all_lines, mut channels) =
                 (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
-            let next_number = all_lines.last()?.map_or(0, |(number, _)| number.value() + 1);
-            for (number, (channel, line)) in (next_number..).zip(lines) {
-                let value = (unix_milliseconds(line.time), channel.as_bytes(), &*line.nick, &*line.text);
-                all_lines.insert(number, value)?;
+            for (number, (channel, line)) in (first_number..).zip(lines) {
+                all_lines.insert(number, to_row(channel, line))?;
                 channels.insert((channel.as_bytes(), number), ())?;
             }
             while all_lines.len()? > self.max_lines {
@@ -93,12 +130,28 @@ impl HistoryStore {
             let number = entry?.0.value().1;
             if let Some(line) = all_lines.get(number)? {
                 let (time, _, nick, text) = line.value();
-                let time = UNIX_EPOCH + Duration::from_millis(time);
+                // The file may hold any number.
+                let time = UNIX_EPOCH.checked_add(Duration::from_millis(time)).unwrap_or(UNIX_EPOCH);
                 lines.push(StoredMessage { time, nick: nick.into(), text: text.into() });
             }
         }
         lines.reverse();
         Ok(lines)
+    }
+}
+
+fn to_row<'a>(channel: &'a NameKey, line: &'a StoredMessage) -> Row<'a> {
+    (unix_milliseconds(line.time), channel.as_bytes(), &line.nick, &line.text)
+}
+
+/// Returns what the file or its disk needs so that it can be opened.
+fn needed_to_open(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => "must not be open in another server, choose another --data-dir",
+        redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+            "must be readable and writable, on a disk with free space"
+        }
+        _ => "must be a history file of this server",
     }
 }
 
@@ -124,14 +177,18 @@ mod tests {
         lines.into_iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
     }
 
+    fn append(store: &HistoryStore, lines: &[(NameKey, StoredMessage)]) {
+        store.append(store.next_number().expect("read"), lines).expect("written");
+    }
+
     #[test]
     fn lines_come_back_in_order_by_channel_and_after_a_restart() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
-        store.append(&[entry("#A", "one"), entry("#b", "other"), entry("#a", "two")]).expect("written");
+        append(&store, &[entry("#A", "one"), entry("#b", "other"), entry("#a", "two")]);
         drop(store);
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened again");
-        store.append(&[entry("#a", "three")]).expect("written");
+        append(&store, &[entry("#a", "three")]);
         assert_eq!(texts(&store, "#a", 10), ["one", "two", "three"]);
         assert_eq!(texts(&store, "#a", 2), ["two", "three"]);
         assert_eq!(texts(&store, "#b", 10), ["other"]);
@@ -144,9 +201,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), 3).expect("opened");
         for round in 0..4 {
-            store
-                .append(&[entry("#a", &format!("a{round}")), entry("#b", &format!("b{round}"))])
-                .expect("written");
+            append(&store, &[entry("#a", &format!("a{round}")), entry("#b", &format!("b{round}"))]);
         }
         assert_eq!(texts(&store, "#a", 10), ["a3"]);
         assert_eq!(texts(&store, "#b", 10), ["b2", "b3"]);
@@ -157,9 +212,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
         let error = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("in use");
-        assert!(format!("{error:#}").contains("history file that no other server has open"), "{error:#}");
+        assert!(format!("{error:#}").contains("must not be open in another server"), "{error:#}");
         drop(store);
         std::fs::write(directory.path().join("history.redb"), b"something else").expect("written");
-        HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("not a store");
+        let error = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect_err("not a store");
+        assert!(format!("{error:#}").contains("must be a history file of this server"), "{error:#}");
     }
 }

@@ -4,7 +4,7 @@
 /// about a line.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LineChecks {
-    /// The line holds the right password (PASS, OPER).
+    /// The line holds the operator's name and password (OPER).
     pub(crate) is_password_right: bool,
     /// The word filter refuses the text.
     pub(crate) is_refused: bool,

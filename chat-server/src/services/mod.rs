@@ -10,7 +10,9 @@
 pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod history;
+mod history_gaps;
 pub(crate) mod history_store;
+pub(crate) mod history_writer;
 pub(crate) mod line_checks;
 pub(crate) mod motd_program;
 pub(crate) mod password;
@@ -57,9 +59,6 @@ impl Services {
         let command = Command::from_word(message.command);
         self.metrics.count_received(command);
         match (command, message.param(0), message.param(1)) {
-            (Command::Pass, Some(password), _) => {
-                checks.is_password_right = self.passwords.admits(password).await
-            }
             (Command::Oper, Some(name), Some(password)) => {
                 checks.is_password_right = self.passwords.is_operator(name, password).await;
             }

@@ -1,5 +1,11 @@
 //! Injection site `password`: verifies passwords for PASS and OPER.
+//!
+//! A quick check refuses nearly all wrong passwords, so they cannot keep the
+//! slow check busy: a client with the right password never waits for others
+//! that guess.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,17 +19,32 @@ use crate::inject::mistake::Mistake;
 /// The hashed passwords and the operator's name.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    server: Option<PhcHash>,
-    operator: Option<(Box<[u8]>, PhcHash)>,
-    /// Verified when the operator's name is wrong, so that the time taken
-    /// reveals nothing.
-    decoy: Option<PhcHash>,
+    server: Option<Secret>,
+    operator: Option<(Box<[u8]>, Secret)>,
+    /// What the mistake verifies when the operator's name is wrong.
+    decoy: Option<Secret>,
     /// Working memory of a verification, 19 MiB. Its lock allows one
     /// verification at a time, as each takes a core. All verifications
     /// share the memory. Otherwise each thread would allocate 19 MiB, and its
     /// allocator would keep them.
     memory: Arc<Mutex<Vec<Block>>>,
     mistake: Option<Mistake>,
+}
+
+/// What the server keeps of a password.
+#[derive(Debug)]
+struct Secret {
+    quick: QuickCheck,
+    hash: PhcHash,
+}
+
+/// Sixteen bits of a digest with a random key. A wrong password has the same
+/// bits once in 65,536 times. They say too little about the password to guess
+/// it without the slow check.
+#[derive(Debug)]
+struct QuickCheck {
+    key: RandomState,
+    digest: u16,
 }
 
 /// A hash in the PHC format.
@@ -38,14 +59,14 @@ impl Passwords {
         operator: Option<(&str, &str)>,
         mistake: Option<Mistake>,
     ) -> anyhow::Result<Self> {
-        let needs_decoy = operator.is_some() || mistake.is_some();
+        let needs_decoy = mistake.is_some();
         Ok(Self {
-            server: server.map(PhcHash::new).transpose()?,
+            server: server.map(Secret::new).transpose()?,
             operator: match operator {
-                Some((name, password)) => Some((name.as_bytes().into(), PhcHash::new(password)?)),
+                Some((name, password)) => Some((name.as_bytes().into(), Secret::new(password)?)),
                 None => None,
             },
-            decoy: needs_decoy.then(|| PhcHash::new("no password")).transpose()?,
+            decoy: needs_decoy.then(|| Secret::new("no password")).transpose()?,
             memory: Arc::default(),
             mistake,
         })
@@ -55,7 +76,7 @@ impl Passwords {
     /// password, every password is right.
     pub(crate) async fn admits(&self, password: &[u8]) -> bool {
         match &self.server {
-            Some(hash) => self.verify(hash, password).await,
+            Some(secret) => self.verify(secret, password).await,
             None => true,
         }
     }
@@ -63,7 +84,7 @@ impl Passwords {
     /// OPER: returns whether name and password are those of the operator.
     pub(crate) async fn is_operator(&self, name: &[u8], password: &[u8]) -> bool {
         match (&self.operator, &self.decoy) {
-            (Some((operator, hash)), _) if **operator == *name => self.verify(hash, password).await,
+            (Some((operator, secret)), _) if **operator == *name => self.verify(secret, password).await,
             (_, Some(decoy)) => {
                 self.verify(decoy, password).await;
                 false
@@ -72,15 +93,19 @@ impl Passwords {
         }
     }
 
-    async fn verify(&self, hash: &PhcHash, password: &[u8]) -> bool {
+    async fn verify(&self, secret: &Secret, password: &[u8]) -> bool {
         match self.mistake.as_ref().and_then(Mistake::decide) {
-            Some(duration) => wrong(hash, password, duration),
-            None => self.right(hash, password).await,
+            Some(duration) => wrong(&secret.hash, password, duration),
+            None => self.right(secret, password).await,
         }
     }
 
-    /// Right: verifies on a thread for blocking work, one password at a time.
-    async fn right(&self, hash: &PhcHash, password: &[u8]) -> bool {
+    /// Right: refuses most wrong passwords at once and verifies the others on a
+    /// thread for blocking work, one password at a time.
+    async fn right(&self, Secret { quick, hash }: &Secret, password: &[u8]) -> bool {
+        if !quick.may_match(password) {
+            return false;
+        }
         let mut memory = self.memory.clone().lock_owned().await;
         let (hash, password) = (hash.clone(), password.to_vec());
         let verify = move || hash.matches(&password, &mut memory).unwrap_or(false);
@@ -98,6 +123,29 @@ fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
         if started.elapsed() >= duration {
             return verified.is_ok();
         }
+    }
+}
+
+impl Secret {
+    fn new(password: &str) -> anyhow::Result<Self> {
+        Ok(Self { quick: QuickCheck::new(password.as_bytes()), hash: PhcHash::new(password)? })
+    }
+}
+
+impl QuickCheck {
+    fn new(password: &[u8]) -> Self {
+        let key = RandomState::new();
+        let digest = Self::digest(&key, password);
+        Self { key, digest }
+    }
+
+    fn digest(key: &RandomState, password: &[u8]) -> u16 {
+        key.hash_one(password) as u16
+    }
+
+    /// Returns `false` if `password` is wrong for sure.
+    fn may_match(&self, password: &[u8]) -> bool {
+        Self::digest(&self.key, password) == self.digest
     }
 }
 
@@ -141,6 +189,23 @@ mod tests {
     async fn right_and_wrong_accept_the_same_passwords() {
         check(&[]).await;
         check(&["password=1ms"]).await;
+    }
+
+    #[tokio::test]
+    async fn wrong_passwords_do_not_wait_for_the_slow_check() {
+        let passwords = Passwords::hash(Some("open"), None, None).expect("hashed");
+        // Nobody can start a slow check while the test holds its memory.
+        let _memory = passwords.memory.lock().await;
+        let mut refused = 0;
+        for number in 0..1_000 {
+            let password = number.to_string();
+            tokio::select! {
+                biased;
+                is_right = passwords.admits(password.as_bytes()) => refused += usize::from(!is_right),
+                () = std::future::ready(()) => {}
+            }
+        }
+        assert!(refused >= 990, "{refused} of 1,000");
     }
 
     #[tokio::test]

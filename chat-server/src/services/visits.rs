@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 
-/// Time between two reports.
+/// Time from the first counted visit to the report.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum visits that wait to be counted. Further visits are not counted, as
 /// these are only statistics.
@@ -84,15 +84,17 @@ fn report_under_lock(shared: &Weak<Mutex<Counts>>, duration: Duration) {
 
 async fn count(mut visits: mpsc::Receiver<NameKey>) {
     let mut counts = Counts::new();
-    let mut period = tokio::time::interval(REPORT_INTERVAL);
-    loop {
-        tokio::select! {
-            visit = visits.recv() => match visit {
-                Some(channel) => add(&mut counts, channel),
-                None => return,
-            },
-            _ = period.tick() => report(&std::mem::take(&mut counts)),
-        }
+    // Without visits no timer runs: a timer would wake the event loop of an idle
+    // server, and loopscope's watchdog with it.
+    while let Some(channel) = visits.recv().await {
+        add(&mut counts, channel);
+        let more = async {
+            while let Some(channel) = visits.recv().await {
+                add(&mut counts, channel);
+            }
+        };
+        let _ = tokio::time::timeout(REPORT_INTERVAL, more).await;
+        report(&std::mem::take(&mut counts));
     }
 }
 
@@ -106,5 +108,31 @@ fn report(counts: &Counts) {
     if let Some((channel, visits)) = counts.iter().max_by_key(|(_, visits)| **visits) {
         let channel = String::from_utf8_lossy(channel.as_bytes());
         tracing::debug!(channels = counts.len(), busiest = %channel, visits, "channels visited");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_timer_runs_without_visits() {
+        let (sender, visits) = mpsc::channel(1);
+        let mut counting = pin!(count(visits));
+        let mut poll_count = 0;
+        let mut counted = pin!(poll_fn(|context| {
+            poll_count += 1;
+            let _ = counting.as_mut().poll(context);
+            Poll::<()>::Pending
+        }));
+        sender.send(NameKey::new(b"#a")).await.expect("counts");
+        // The visit, and the end of its interval. Each poll of the test itself
+        // may add one.
+        tokio::time::timeout(REPORT_INTERVAL * 2, counted.as_mut()).await.expect_err("it counts");
+        tokio::time::timeout(REPORT_INTERVAL * 1_000, counted.as_mut()).await.expect_err("it counts");
+        assert!(poll_count <= 6, "{poll_count} polls");
     }
 }
