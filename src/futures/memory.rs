@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// A task's memory is copied at once up to this length.
 const MAX_COPY_BYTES: u64 = 256 * 1024;
@@ -18,6 +18,12 @@ pub(super) struct Memory {
     copy: Vec<u8>,
     /// The values on which the result rests.
     marks: RefCell<Vec<Mark>>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        process::wipe(&mut self.copy);
+    }
 }
 
 #[derive(Debug)]
