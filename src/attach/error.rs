@@ -112,11 +112,6 @@ pub enum AttachError {
         /// Why, as a phrase.
         reason: String,
     },
-    /// The thread that reads cannot be started.
-    NoThread {
-        /// The error of the operating system.
-        error: String,
-    },
     /// The program has no Tokio.
     NotTokio {
         /// The id of the process.
@@ -224,7 +219,6 @@ impl fmt::Display for AttachError {
             Self::DebugInfo { path, reason } => {
                 write!(f, "the debug information in {path} cannot be used: {reason}")
             }
-            Self::NoThread { error } => write!(f, "the thread that reads tasks cannot be started: {error}"),
             Self::NotTokio { pid, program } => write!(
                 f,
                 "no task table of Tokio was found in {program} of process {pid} or in its libraries: give the \

@@ -1,7 +1,6 @@
 //! The same reading of the process that this code runs in.
 
 use std::collections::HashSet;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::attach::access;
@@ -10,14 +9,10 @@ use crate::attach::error::AttachError;
 use crate::attach::ps::{self, Bounds};
 use crate::lock::Lock;
 use crate::os;
-use crate::owned_thread::OwnedThread;
 use crate::per_process::PerProcess;
 use crate::process::Process;
 use crate::tasks::{FoundTask, TaskList};
 use crate::threads::registers::Registers;
-
-/// The name of the thread in debuggers and `top`.
-const THREAD_NAME: &str = "loopscope-tasks";
 
 /// The process has its own work to do.
 const NICE: i32 = 5;
@@ -36,17 +31,15 @@ static READING: PerProcess<Lock<()>> = PerProcess::new();
 /// of them awaits, as [`ps`](crate::attach::ps) does for another process.
 ///
 /// The telemetry thread serves the same at `/tasks?tree`. The calling thread
-/// waits until a thread of low priority has read the memory of the process,
-/// which takes some tenths of a second or more: call it on a thread of its own,
-/// not in a task. Calls at the same time wait for each other. What tasks await
-/// is read for 10 seconds, of 50,000 tasks, by debug information of 256 MiB at
-/// most. What was left out is in [`PsCoverage::notes`] and
-/// [`PsTask::chain_missing`].
+/// reads the memory of the process, which takes some tenths of a second or
+/// more: call it on a thread of its own, not in a task. Calls at the same time
+/// wait for each other. What tasks await is read for 10 seconds, of 50,000
+/// tasks, by debug information of 256 MiB at most. What was left out is in
+/// [`PsCoverage::notes`] and [`PsTask::chain_missing`].
 ///
 /// # Errors
 ///
-/// If the kernel or a sandbox does not let the process read its own memory, or
-/// no thread can be started.
+/// If a sandbox does not let the process read its own memory.
 ///
 /// # Examples
 ///
@@ -68,27 +61,21 @@ static READING: PerProcess<Lock<()>> = PerProcess::new();
 /// [`PsCoverage::notes`]: crate::attach::PsCoverage::notes
 /// [`PsTask::chain_missing`]: crate::attach::PsTask::chain_missing
 pub fn ps_own() -> Result<PsDocument, AttachError> {
-    ps_own_for(&[])
+    read(&[])
 }
 
-/// As [`ps_own`], without the runtime that asks for it: `asking` has the ids of
-/// a task of it, and of the job of its blocking pool that calls this.
+/// As [`ps_own`], on a thread that does nothing else: its priority becomes low.
+/// `asking` has the ids of a task that asks for the reading, and of the job of
+/// the blocking pool that waits for it. Their runtime is left out.
 pub(crate) fn ps_own_for(asking: &[u64]) -> Result<PsDocument, AttachError> {
-    let pid = os::getpid();
-    access::check(pid)?;
+    os::lower_priority(NICE);
+    read(asking)
+}
+
+fn read(asking: &[u64]) -> Result<PsDocument, AttachError> {
+    access::check(os::getpid())?;
     let _one_at_a_time = READING.get().lock();
-    let (sender, result) = mpsc::sync_channel(1);
-    let asking = asking.to_vec();
-    let read = move || {
-        os::lower_priority(NICE);
-        // Nobody waits for the result any more: no error.
-        let _ =
-            sender.send(ps::read(Process::Own, Registers::Passive, BOUNDS, |list| leave_out(list, &asking)));
-    };
-    let _thread = OwnedThread::spawn(THREAD_NAME, read)
-        .map_err(|error| AttachError::NoThread { error: error.to_string() })?;
-    // It ends without a result only after a panic.
-    result.recv().unwrap_or(Err(AttachError::Refused { pid }))
+    ps::read(Process::Own, Registers::Passive, BOUNDS, |list| leave_out(list, asking))
 }
 
 /// Removes the tasks with these ids, and all tasks of their runtimes.

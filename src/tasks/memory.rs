@@ -117,7 +117,7 @@ impl Memory for Process {
     }
 
     fn is_own(&self) -> bool {
-        *self == Self::Own
+        self.other_pid().is_none_or(|pid| pid == os::getpid())
     }
 
     fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<PageList> {

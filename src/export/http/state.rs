@@ -65,13 +65,13 @@ impl HandlerState {
     ) -> Self {
         Self {
             exposition: Arc::new(Exposition::new(Arc::clone(&source), application)),
-            source,
             documents: Renderer::new(document_limits, Arc::clone(&memory)),
             #[cfg(stack_capture)]
             tree: Renderer::new(TREE_LIMITS, Arc::clone(&memory)),
             #[cfg(stack_capture)]
-            task_tree: Arc::default(),
+            task_tree: Arc::new(TaskTree::new(Arc::clone(&source))),
             metrics: Renderer::new(METRICS_LIMITS, memory),
+            source,
         }
     }
 
@@ -89,10 +89,9 @@ impl HandlerState {
     /// Responds with all tasks and what each of them awaits.
     #[cfg(stack_capture)]
     pub(crate) async fn task_tree(&self, request: DocumentRequest) -> Response {
-        let (source, tree) = (Arc::clone(&self.source), Arc::clone(&self.task_tree));
-        let write = move |asking: Option<u64>, document: &mut DocumentWriter| {
-            document.json(&*tree.document(&*source, asking)?)
-        };
+        let tree = Arc::clone(&self.task_tree);
+        let write =
+            move |asking: Option<u64>, document: &mut DocumentWriter| document.json(&*tree.document(asking)?);
         self.tree.respond(request, async { tree::current_task() }, write).await
     }
 
