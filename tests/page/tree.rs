@@ -28,14 +28,15 @@ fn tasks_are_read_on_demand_and_shown_in_groups_by_keyboard_alone() {
 
     browser.value("document.querySelector('#tree summary').focus()");
     browser.press("Enter");
+    // The symbols of some builds do not have the names of futures.
     let group = "[...document.querySelectorAll('#tree-groups > li')].find((group) => \
-                 group.textContent.includes('waits_forever'))";
+                 group.textContent.startsWith('3 '))";
     let text = eventually("the group", || {
         let text = browser.value(&format!("{group}?.textContent ?? ''"));
         text.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
     });
     assert!(has_requested(browser.requested_urls()));
-    assert!(text.starts_with("3 ") && text.contains("idle"), "{text}");
+    assert!(text.contains("idle"), "{text}");
     assert!(browser.text("#tree-text").contains("of CPU time"), "{}", browser.text("#tree-text"));
     let verdicts = browser.text("#tree-verdicts");
     assert!(verdicts.contains("never woken") && verdicts.contains("3 tasks wait"), "{verdicts}");
@@ -50,7 +51,8 @@ fn tasks_are_read_on_demand_and_shown_in_groups_by_keyboard_alone() {
     eventually("the second reading", || (browser.value("tree.isLoading") == false).then_some(()));
     eventually("the tasks of the group", || (browser.value(&rows) == 3).then_some(()));
 
-    browser.choose("#tree-filter", "WAITS_forever");
+    let kind = browser.value(&format!("{group}.querySelector('code').textContent"));
+    browser.choose("#tree-filter", &kind.as_str().unwrap().to_uppercase());
     assert_eq!(browser.value("byId('tree-groups').childElementCount"), 1);
     browser.choose("#tree-filter", "no such task");
     assert_eq!(browser.value("byId('tree-groups').childElementCount"), 0);
