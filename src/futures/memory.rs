@@ -113,6 +113,18 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_does_not_remain_in_memory_that_was_freed() {
+        const MARK: [u8; 16] = *b"a task of a test";
+        let task = MARK.repeat(64);
+        let memory = Memory::copy(Process::Own, task.as_ptr().addr() as u64, task.len() as u64).unwrap();
+        let copy = memory.copy.as_ptr().addr() as u64;
+        let is_left = || Process::Own.read(copy, task.len()).is_some_and(|left| left.ends_with(&MARK));
+        assert!(is_left());
+        drop(memory);
+        assert!(!is_left());
+    }
+
+    #[test]
     fn what_cannot_be_read_is_none() {
         let value = 7_u64;
         let memory = Memory::copy(Process::Own, (&raw const value).addr() as u64, 8).unwrap();
