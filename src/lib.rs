@@ -78,12 +78,12 @@
 //! | `diagnostic` (default) | findings on the terminal in the style of the Rust compiler |
 //! | `serde` | `Serialize` and `Deserialize` for findings, stalls and their documents |
 //! | `prometheus` | a collector for the application's own Prometheus registry |
-//! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP; enables `diagnostic`, `serde` and `prometheus` |
+//! | `telemetry` | a thread that serves a live page, metrics, findings, profiles and traces over HTTP; enables `attach`, `diagnostic` and `prometheus` |
 //! | `metrics` | the same metrics for the recorder of the `metrics` crate |
 //! | `tokio-metrics` | the `RuntimeMonitor` of tokio-metrics as `tokio_*` metrics; enables `prometheus` |
 //! | `hdrhistogram` | [`HistogramSnapshot::to_hdrhistogram`](HistogramSnapshot) |
 //! | `compressed-debug-info` | lines where the linker has compressed the debug information |
-//! | `attach` | [`attach`]: what another Tokio process does, which was built without loopscope (Linux); enables `serde` and `compressed-debug-info` |
+//! | `attach` | [`attach`]: what another Tokio process does, which was built without loopscope, or this one (Linux); enables `serde` |
 //! | `console` | tokio-console's layer; needs `--cfg tokio_unstable` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

@@ -21,7 +21,7 @@ pub(crate) use linux::{
 };
 
 #[cfg(all(feature = "attach", stack_capture))]
-pub(crate) use linux::{read_memory_into, read_memory_pieces};
+pub(crate) use linux::{lower_priority, read_memory_into, read_memory_pieces};
 
 #[cfg(stack_capture)]
 pub(crate) use linux::{current_thread_id, thread_area};
@@ -224,6 +224,14 @@ mod linux {
             }
             read => read,
         }
+    }
+
+    /// Lowers the priority of the calling thread. It is no error if that fails.
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) fn lower_priority(nice: i32) {
+        // SAFETY: the call accesses no memory. In Linux, a priority belongs to
+        // a thread, and 0 is the calling one.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
     }
 
     /// Copies pieces of memory, each with its address and length, one after the

@@ -4,6 +4,15 @@ use std::path::{Path, PathBuf};
 
 use crate::os;
 
+/// Overwrites a copy of memory before it is freed. In a later search of the
+/// own memory, what is left of the copy of a task would be taken for a task.
+#[cfg(all(feature = "attach", stack_capture))]
+pub(crate) fn wipe(copy: &mut [u8]) {
+    copy.fill(0);
+    // Else the compiler removes the writes to memory that is freed next.
+    std::hint::black_box(copy);
+}
+
 /// The process that loopscope reads: the one that it runs in, or another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Process {

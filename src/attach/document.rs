@@ -343,3 +343,43 @@ pub struct PsCoverage {
     /// What is not covered, and what would add it: sentences.
     pub notes: Vec<String>,
 }
+
+/// A document for tests.
+#[cfg(test)]
+pub(crate) mod ps_sample {
+    use super::*;
+
+    pub(crate) fn document() -> PsDocument {
+        let step = |function: &str, line| PsAwait {
+            function: function.to_owned(),
+            file: Some("src/session.rs".to_owned()),
+            line: Some(line),
+        };
+        let task = |id| PsTask {
+            address: 0x1000 + 0x80 * id,
+            id: Some(id),
+            kind: "app::session".to_owned(),
+            runtime: Some(0x7f00),
+            is_blocking: false,
+            state: PsTaskState::Idle,
+            references: 2,
+            wakers: 1,
+            has_join_handle: false,
+            spawned_at: Some("src/server.rs:61:9".to_owned()),
+            chain: vec![step("app::session", 88), step("app::send", 21)],
+            leaf: Some(PsLeaf::Sleep { seconds_left: Some(1.5) }),
+            chain_missing: None,
+        };
+        PsDocument {
+            schema: PS_SCHEMA.to_owned(),
+            pid: 4_242,
+            program: "/opt/app".to_owned(),
+            at: SystemTime::UNIX_EPOCH,
+            runtimes: Vec::new(),
+            threads: Vec::new(),
+            tasks: [3, 4].map(task).into(),
+            verdicts: Vec::new(),
+            coverage: PsCoverage { cpu_seconds: 0.01, consistent: 2, ..PsCoverage::default() },
+        }
+    }
+}

@@ -1,4 +1,5 @@
 //! Reads a Tokio process from outside: one that was built without loopscope.
+//! [`ps_own`] reads the process that calls it in the same way.
 //!
 //! The process is neither stopped nor changed. What its memory says is
 //! untrusted: every length is bounded, every address is read through the
@@ -7,7 +8,8 @@
 mod access;
 mod debug_info;
 pub(crate) mod document;
-mod error;
+pub(crate) mod error;
+pub(crate) mod own;
 mod ps;
 mod verdicts;
 mod watch;
@@ -18,6 +20,7 @@ pub use document::{
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;
+pub use own::ps_own;
 pub use ps::{ps, ps_with};
 pub use watch::{Watch, WatchBuilder, WatchError};
 

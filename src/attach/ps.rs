@@ -9,17 +9,34 @@ use crate::attach::document::{
 };
 use crate::attach::error::AttachError;
 use crate::attach::verdicts;
-use crate::futures::FutureReader;
+use crate::futures::{Chain, FutureReader};
 use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
 use crate::tasks::state::{self, COMPLETE, JOIN_INTEREST, NOTIFIED, RUNNING};
-use crate::tasks::{FoundTask, TaskReader};
+use crate::tasks::{FoundTask, TaskList, TaskReader};
 use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
 
 /// A verdict on a task needs the same state at two moments this far apart.
 const MIN_VERDICT_AGE: Duration = Duration::from_millis(50);
+
+/// How much one reading does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// After this time, no further awaits are read.
+    pub(super) awaits_time: Duration,
+    /// So many tasks are described.
+    pub(super) max_tasks: usize,
+    /// The debug information that is read to find what tasks await.
+    pub(super) max_debug_info_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { awaits_time: Duration::MAX, max_tasks: usize::MAX, max_debug_info_bytes: u64::MAX }
+    }
+}
 
 /// Reads what the process with the id `pid` does now. It runs on meanwhile.
 ///
@@ -37,14 +54,31 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
 /// As those of [`ps`].
 pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError> {
     access::check(pid)?;
-    let process = Process::Other(pid);
+    read(Process::Other(pid), registers, Bounds::default(), |_| {})
+}
+
+/// Reads a process that can be read. `filter` may remove tasks.
+pub(super) fn read(
+    process: Process,
+    registers: Registers,
+    bounds: Bounds,
+    filter: impl FnOnce(&mut TaskList),
+) -> Result<PsDocument, AttachError> {
+    let pid = process.other_pid().unwrap_or_else(os::getpid);
     let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
     let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
-    let list = TaskReader::new(process).read();
-    let mut futures = FutureReader::new(process);
-    let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
+    let mut list = TaskReader::new(process).read();
+    filter(&mut list);
+    if list.tasks.len() > bounds.max_tasks {
+        let (all, shown) = (list.tasks.len(), bounds.max_tasks);
+        list.notes.push(format!("{} of {all} tasks are left out: at most {shown} are shown", all - shown));
+        list.tasks.truncate(bounds.max_tasks);
+    }
+    let mut futures = FutureReader::new(process).with_max_debug_info(bounds.max_debug_info_bytes);
+    let is_late = || begin.elapsed() >= bounds.awaits_time;
+    let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures, is_late())).collect();
     let described_at = Instant::now();
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
@@ -97,7 +131,8 @@ fn cpu_nanos() -> u64 {
     os::thread_cpu_nanos(os::current_thread_id()).unwrap_or(0)
 }
 
-fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
+/// Describes a task. Its awaits are not read if it `is_late`.
+fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsTask {
     let does = match task.state {
         word if word & COMPLETE != 0 => PsTaskState::Complete,
         word if word & RUNNING != 0 => PsTaskState::Running,
@@ -109,7 +144,13 @@ fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
     let is_blocking = task.owner.is_none();
     let poll = task.vtable.poll;
     let is_readable = matches!(does, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
-    let chain = if is_readable { futures.chain(poll, task.header) } else { Default::default() };
+    let chain = if !is_readable {
+        Chain::default()
+    } else if is_late {
+        Chain::missing("the time for this reading was over")
+    } else {
+        futures.chain(poll, task.header)
+    };
     PsTask {
         address: task.header,
         id: task.id,

@@ -1,9 +1,15 @@
 //! A source with fixed data for tests. Nearly all values differ from each other,
 //! so that a test fails if two of them are exchanged.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::document::{PsDocument, ps_sample};
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::error::AttachError;
 use crate::export::source::{Health, Source};
 use crate::finding::{Cause, Finding, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
 use crate::report::sample;
@@ -20,6 +26,10 @@ pub(crate) struct FakeSource {
     pub(crate) snapshot: Mutex<Snapshot>,
     pub(crate) findings: Mutex<FindingsDocument>,
     pub(crate) health: Mutex<Health>,
+    #[cfg(all(feature = "attach", stack_capture))]
+    pub(crate) tasks_tree: Mutex<Result<PsDocument, AttachError>>,
+    /// How often the tasks were read.
+    pub(crate) readings: AtomicUsize,
 }
 
 #[cfg_attr(not(feature = "prometheus"), allow(dead_code))]
@@ -29,6 +39,9 @@ impl FakeSource {
             snapshot: Mutex::new(snapshot()),
             findings: Mutex::new(sample::document(vec![sample::sleep()])),
             health: Mutex::new(Health::Ok),
+            #[cfg(all(feature = "attach", stack_capture))]
+            tasks_tree: Mutex::new(Ok(ps_sample::document())),
+            readings: AtomicUsize::new(0),
         })
     }
 }
@@ -104,6 +117,12 @@ impl Source for FakeSource {
                 polls: vec![poll(500_000_000, Some(1_000_000_000)), poll(2_250_000_000, None)],
             }],
         }
+    }
+
+    #[cfg(all(feature = "attach", stack_capture))]
+    fn tasks_tree(&self, _: &[u64]) -> Result<PsDocument, AttachError> {
+        self.readings.fetch_add(1, Relaxed);
+        self.tasks_tree.lock().unwrap().clone()
     }
 
     fn health(&self) -> Health {

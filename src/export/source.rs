@@ -3,6 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::document::PsDocument;
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::error::AttachError;
 use crate::finding::{Finding, FindingsDocument, StallsDocument};
 use crate::snapshot::{FlightRecording, RecordedPolls, Snapshot};
 
@@ -33,6 +37,12 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Returns the polls of each worker that the flight recorder keeps and that
     /// had not ended at `since`.
     fn recorded_polls(&self, since: SystemTime) -> RecordedPolls;
+    /// Reads all tasks, and what each of them awaits. That may take seconds, on
+    /// a thread that does nothing else: its priority becomes low. `asking` has
+    /// the ids of the tasks of an exporter that ask for it: their runtime is
+    /// left out.
+    #[cfg(all(feature = "attach", stack_capture))]
+    fn tasks_tree(&self, asking: &[u64]) -> Result<PsDocument, AttachError>;
     /// Returns whether any worker can poll.
     fn health(&self) -> Health;
 }

@@ -13,7 +13,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn missing(why: impl Into<String>) -> Self {
+    pub(crate) fn missing(why: impl Into<String>) -> Self {
         Self { missing: Some(why.into()), ..Self::default() }
     }
 }

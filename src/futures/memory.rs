@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// A task's memory is copied at once up to this length.
 const MAX_COPY_BYTES: u64 = 256 * 1024;
@@ -18,6 +18,12 @@ pub(super) struct Memory {
     copy: Vec<u8>,
     /// The values on which the result rests.
     marks: RefCell<Vec<Mark>>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        process::wipe(&mut self.copy);
+    }
 }
 
 #[derive(Debug)]
@@ -104,6 +110,18 @@ mod tests {
         outside.store(5, Ordering::Relaxed);
         values[0].store(1, Ordering::Relaxed);
         assert!(!memory.is_unchanged());
+    }
+
+    #[test]
+    fn a_copy_does_not_remain_in_memory_that_was_freed() {
+        const MARK: [u8; 16] = *b"a task of a test";
+        let task = MARK.repeat(64);
+        let memory = Memory::copy(Process::Own, task.as_ptr().addr() as u64, task.len() as u64).unwrap();
+        let copy = memory.copy.as_ptr().addr() as u64;
+        let is_left = || Process::Own.read(copy, task.len()).is_some_and(|left| left.ends_with(&MARK));
+        assert!(is_left());
+        drop(memory);
+        assert!(!is_left());
     }
 
     #[test]

@@ -50,14 +50,36 @@ pub(crate) struct FutureReader {
     images: Vec<MappedImage>,
     programs: HashMap<Arc<CodeFile>, Program>,
     kinds: HashMap<u64, Rc<Kind>>,
+    max_debug_info_bytes: u64,
 }
 
 /// A program or library with functions that poll tasks.
 #[derive(Debug)]
 struct Program {
-    types: Result<Types, MissingLines>,
+    types: Result<Types, Missing>,
     /// The symbols of the functions, by their addresses in the file.
     symbols: HashMap<u64, BTreeSet<String>>,
+}
+
+/// Why the types of a program are not known.
+#[derive(Debug)]
+enum Missing {
+    Info(MissingLines),
+    TooMuch { bytes: u64, max_bytes: u64 },
+}
+
+impl Missing {
+    fn describe(&self, path: &str) -> String {
+        match self {
+            Self::Info(missing) => missing.describe(path),
+            Self::TooMuch { bytes, max_bytes } => format!(
+                "the program has {} MiB of debug information, and at most {} MiB are read from within; \
+                 `loopscope ps --tree` reads all of it",
+                bytes >> 20,
+                max_bytes >> 20
+            ),
+        }
+    }
 }
 
 /// What is known of a function that polls tasks.
@@ -73,7 +95,14 @@ struct Kind {
 impl FutureReader {
     pub(crate) fn new(process: Process) -> Self {
         let images = MapsFile::open(process).read().map(|maps| maps.images()).unwrap_or_default();
-        Self { process, images, programs: HashMap::new(), kinds: HashMap::new() }
+        let (programs, kinds) = (HashMap::new(), HashMap::new());
+        Self { process, images, programs, kinds, max_debug_info_bytes: u64::MAX }
+    }
+
+    /// Sets how much debug information of a program is read. Of one that has
+    /// more, only names are known.
+    pub(crate) fn with_max_debug_info(self, bytes: u64) -> Self {
+        Self { max_debug_info_bytes: bytes, ..self }
     }
 
     /// Returns the name of the type of future that the function at `poll`
@@ -182,12 +211,17 @@ impl FutureReader {
     }
 
     fn program(&mut self, file: &Arc<CodeFile>) -> &mut Program {
-        let process = self.process;
+        let (process, max_bytes) = (self.process, self.max_debug_info_bytes);
         self.programs.entry(Arc::clone(file)).or_insert_with(|| {
             let is_program =
                 process.program_path().is_some_and(|program| program.to_string_lossy() == file.path);
             let mut image = if is_program { Image::of_program(process) } else { Image::default() };
-            let types = image.debug_info(file, MAX_DEBUG_INFO_BYTES).map(Types::new);
+            let info = image.debug_info(file, MAX_DEBUG_INFO_BYTES.min(max_bytes));
+            let types = match info.map(|info| (info.total_bytes(), info)) {
+                Ok((bytes, _)) if bytes > max_bytes => Err(Missing::TooMuch { bytes, max_bytes }),
+                Ok((_, info)) => Ok(Types::new(info)),
+                Err(missing) => Err(Missing::Info(missing)),
+            };
             let mut symbols = HashMap::<_, BTreeSet<_>>::new();
             let polls = image.functions_with(file, POLL_SYMBOL, MAX_POLL_SYMBOLS);
             for (address, symbol) in polls.unwrap_or_default() {

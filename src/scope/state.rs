@@ -5,6 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::document::PsDocument;
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::error::AttachError;
+#[cfg(all(feature = "attach", stack_capture))]
+use crate::attach::own;
 use crate::export::source::{Health, Source};
 use crate::finding::{
     FINDINGS_SCHEMA, Finding, FindingsDocument, ProcessInfo, STALLS_SCHEMA, StallsDocument, Starved,
@@ -168,6 +174,11 @@ impl Source for ScopeState {
         let at = self.recorder.clock.reading();
         let since = since.duration_since(at.wall_at(0)).unwrap_or_default();
         self.recorder.recorded_polls(at, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    #[cfg(all(feature = "attach", stack_capture))]
+    fn tasks_tree(&self, asking: &[u64]) -> Result<PsDocument, AttachError> {
+        own::ps_own_for(asking)
     }
 
     /// Counts only the workers of the runtimes. The thread of a root future is

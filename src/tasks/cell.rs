@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::little_endian::u64_at;
+use crate::process;
 use crate::tasks::memory::Memory;
 use crate::tasks::state;
 use crate::tasks::vtables::{MIN_HEADER_BYTES, TaskVtable, Vtables};
@@ -140,6 +141,7 @@ pub(super) fn read_pieces(
     while let Some(rest) = pieces.get(at..).filter(|rest| !rest.is_empty()) {
         let batch: Vec<_> =
             rest.iter().take(PIECES_AT_ONCE).map(|(address, length)| (*address as usize, *length)).collect();
+        process::wipe(&mut buffer);
         buffer.resize(batch.iter().map(|(_, length)| length).sum(), 0_u8);
         let read = memory.read_pieces(&batch, &mut buffer).min(buffer.len());
         let mut bytes = buffer.get(..read).unwrap_or_default();
@@ -153,9 +155,11 @@ pub(super) fn read_pieces(
                 let mut piece = vec![0; length];
                 let is_read = memory.read_into(address as u64, &mut piece) == length;
                 each(at, is_read.then_some(piece.as_slice()));
+                process::wipe(&mut piece);
                 at += 1;
                 break;
             }
         }
     }
+    process::wipe(&mut buffer);
 }

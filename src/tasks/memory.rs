@@ -63,6 +63,11 @@ pub(super) trait Memory {
     /// number of bytes.
     fn read_pieces(&self, pieces: &[(usize, usize)], buffer: &mut [u8]) -> usize;
 
+    /// Returns whether this is the memory of the process that reads it.
+    fn is_own(&self) -> bool {
+        false
+    }
+
     /// Returns which parts of a range have pages of a kind. `None` if that is
     /// not known.
     fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<PageList>;
@@ -109,6 +114,10 @@ impl Memory for Process {
 
     fn read_pieces(&self, pieces: &[(usize, usize)], buffer: &mut [u8]) -> usize {
         Self::read_pieces(*self, pieces, buffer)
+    }
+
+    fn is_own(&self) -> bool {
+        self.other_pid().is_none_or(|pid| pid == os::getpid())
     }
 
     fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<PageList> {

@@ -146,6 +146,7 @@ fn headers(
     notes: &mut Vec<String>,
 ) -> Vec<u64> {
     let tables = vtables.range();
+    let copies = budget.copies(memory);
     let mut headers = Vec::new();
     for range in &areas.heap {
         budget.search(memory, range, Pages::Present, 0, |address, bytes| {
@@ -158,8 +159,10 @@ fn headers(
                     continue;
                 };
                 let word = u64::from_le_bytes(*word);
-                if tables.contains(&word) && vtables.is_table(word) && headers.len() < MAX_PLACES {
-                    headers.push(address + first as u64 + ALIGNMENT * at as u64);
+                let header = address + first as u64 + ALIGNMENT * at as u64;
+                let is_task = tables.contains(&word) && vtables.is_table(word) && !copies.contains(&header);
+                if is_task && headers.len() < MAX_PLACES {
+                    headers.push(header);
                 }
             }
         });

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::process;
 use crate::tasks::memory::{Memory, PageList, Pages};
 
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -47,6 +48,16 @@ impl Budget {
             last_pause: Instant::now(),
             bytes_at_last_pause: 0,
         }
+    }
+
+    /// Returns where the copies of what is searched are, if that is in the
+    /// memory that is searched.
+    pub(super) fn copies(&self, memory: &impl Memory) -> Range<u64> {
+        if !memory.is_own() {
+            return 0..0;
+        }
+        let range = self.buffer.as_ptr_range();
+        range.start.addr() as u64..range.end.addr() as u64
     }
 
     /// Calls `each` with the address and the contents of all parts of a range
@@ -119,5 +130,11 @@ impl Budget {
             self.last_pause = Instant::now();
             self.bytes_at_last_pause = self.searched_bytes;
         }
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        process::wipe(&mut self.buffer);
     }
 }

@@ -14,7 +14,9 @@ use tokio::task::{Id, LocalSet};
 
 use crate::process::Process;
 use crate::tasks::memory::{Areas, ImageArea, Memory, PageList, Pages};
-use crate::tasks::{FoundTask, TaskList, TaskReader, read, state};
+use crate::tasks::search::Budget;
+use crate::tasks::vtables::Vtables;
+use crate::tasks::{FoundTask, TaskList, TaskReader, headers, read, state};
 
 const CODE: Range<u64> = 0x1000..0x2000;
 const TABLES: u64 = 0x10_000;
@@ -137,6 +139,51 @@ impl Memory for Fake {
     fn pages(&self, range: &Range<u64>, _: Pages) -> Option<PageList> {
         Some(PageList { parts: vec![range.clone()], swapped_bytes: 0 })
     }
+}
+
+/// The own memory of a process, all of which looks like tasks.
+struct OwnTasks(Fake);
+
+impl Memory for OwnTasks {
+    fn areas(&self) -> Areas {
+        self.0.areas()
+    }
+
+    fn read_into(&self, address: u64, buffer: &mut [u8]) -> usize {
+        if DATA.contains(&address) {
+            return self.0.read_into(address, buffer);
+        }
+        for (at, word) in (address..).step_by(8).zip(buffer.as_chunks_mut().0) {
+            *word = if at % 128 == 16 { TABLES } else { 0 }.to_le_bytes();
+        }
+        buffer.len()
+    }
+
+    fn read_pieces(&self, pieces: &[(usize, usize)], buffer: &mut [u8]) -> usize {
+        self.0.read_pieces(pieces, buffer)
+    }
+
+    fn is_own(&self) -> bool {
+        true
+    }
+
+    fn pages(&self, range: &Range<u64>, pages: Pages) -> Option<PageList> {
+        self.0.pages(range, pages)
+    }
+}
+
+#[test]
+fn the_readers_own_copies_are_not_searched_for_tasks() {
+    let memory = OwnTasks(Fake::tokio());
+    let mut budget = Budget::new(MAX_BYTES);
+    let vtables = Vtables::find(&memory, &memory.areas(), &mut budget);
+    let copies = budget.copies(&memory);
+    assert!(copies.end - copies.start >= 1 << 20, "{copies:?}");
+    let areas = Areas { heap: vec![HEAP, copies.clone()], ..memory.areas() };
+    let found = headers(&memory, &areas, &vtables, &mut budget, &mut Vec::new());
+    assert_eq!(found.len() as u64, (HEAP.end - HEAP.start) / 128);
+    assert!(found.iter().all(|header| HEAP.contains(header)));
+    assert_eq!(budget.copies(&Fake::tokio()), 0..0, "another process");
 }
 
 #[test]

@@ -105,7 +105,20 @@ const LIBRARY: &[Rule] = &[
         ],
     ),
     // On the telemetry thread. It reads plain data only, nothing of `record`.
-    ("export", &["error", "finding", "report", "snapshot", "source_path", "stable_hash", "unix_time"]),
+    (
+        "export",
+        &[
+            "attach::document",
+            "attach::error",
+            "error",
+            "finding",
+            "report",
+            "snapshot",
+            "source_path",
+            "stable_hash",
+            "unix_time",
+        ],
+    ),
     // Other processes. They use the parts of the watchdog and of the diagnosis
     // that read a thread, a stack or a file of any process.
     ("attach::document", &["finding", "serde_time"]),
@@ -145,6 +158,7 @@ const LIBRARY: &[Rule] = &[
             "attach::access",
             "attach::document",
             "attach::error",
+            "attach::ps",
             "capture",
             "diagnose::symbols",
             "error",
@@ -191,6 +205,9 @@ const LIBRARY: &[Rule] = &[
     (
         "scope",
         &[
+            "attach::document",
+            "attach::error",
+            "attach::own",
             "error",
             "export",
             "finding",

@@ -9,6 +9,7 @@ mod findings;
 mod range;
 mod reach;
 mod recorded;
+mod tree;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;

@@ -73,6 +73,10 @@ fn axe_finds_no_violation() {
         browser.value("document.querySelectorAll('details').forEach((details) => (details.open = true))");
         eventually("the flame graph", || (browser.text("#flame-tree .frame") == "all").then_some(()));
         eventually("the stack", || (!browser.text("#stall-stack").is_empty()).then_some(()));
+        eventually("the tasks", || (!browser.text("#tree-groups").is_empty()).then_some(()));
+        browser.value(
+            "document.querySelectorAll('#tree-groups details').forEach((details) => (details.open = true))",
+        );
         browser.value(&script);
         let found = browser.value(
             "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`))",

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::attach::document::PsDocument;
+use crate::attach::error::AttachError;
+use crate::attach::ps;
 use crate::export::source::{Health, Source};
 use crate::finding::{Finding, FindingsDocument, StallsDocument};
 use crate::process::Process;
@@ -57,6 +60,10 @@ impl Source for ProcessSource {
 
     fn recorded_polls(&self, since: SystemTime) -> RecordedPolls {
         self.state.recorded_polls(since)
+    }
+
+    fn tasks_tree(&self, _: &[u64]) -> Result<PsDocument, AttachError> {
+        ps::ps(self.process.other_pid().unwrap_or_default())
     }
 
     fn health(&self) -> Health {

@@ -112,6 +112,11 @@ impl DebugInfo {
         Some(OpenUnit { dwarf: Rc::new(split), unit: entries, skeleton })
     }
 
+    /// Returns the number of bytes of all units.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.units().iter().map(|unit| self.unit_bytes(*unit)).sum()
+    }
+
     /// Returns the number of bytes of a unit.
     pub(crate) fn unit_bytes(&self, offset: usize) -> u64 {
         let header = self.dwarf.unit_header(DebugInfoOffset(offset));

@@ -10,15 +10,13 @@ use serde::Serialize;
 use crate::export::http::negotiation::Encoding;
 use crate::export::http::response::Failure;
 
-const TOO_LARGE: Failure = Failure {
-    status: StatusCode::BAD_REQUEST,
-    sentence: "The document is too large to be sent in one piece: ask for less of it, or accept gzip.",
-};
+const TOO_LARGE: Failure = Failure::new(
+    StatusCode::BAD_REQUEST,
+    "The document is too large to be sent in one piece: ask for less of it, or accept gzip.",
+);
 
-const NOT_JSON: Failure = Failure {
-    status: StatusCode::INTERNAL_SERVER_ERROR,
-    sentence: "The document could not be written as JSON.",
-};
+const NOT_JSON: Failure =
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The document could not be written as JSON.");
 
 /// Collects a document. A text is compressed while it is written, so that the
 /// whole of it is never in memory.

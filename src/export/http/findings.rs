@@ -27,10 +27,10 @@ const SINGLE_FINDING_SCHEMA: &str = "loopscope.finding/1";
 const FLAME_GRAPH_POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; sandbox allow-scripts";
 
-const NO_SUCH_FINDING: Failure = Failure {
-    status: StatusCode::NOT_FOUND,
-    sentence: "There is no finding with this id: /findings lists all findings with their ids.",
-};
+const NO_SUCH_FINDING: Failure = Failure::new(
+    StatusCode::NOT_FOUND,
+    "There is no finding with this id: /findings lists all findings with their ids.",
+);
 
 /// One finding, and the text of its source line.
 #[derive(Debug, Serialize)]

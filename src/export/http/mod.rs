@@ -17,6 +17,8 @@ mod routes;
 mod serve;
 mod state;
 mod stream;
+#[cfg(stack_capture)]
+mod tree;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

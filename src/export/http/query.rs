@@ -114,6 +114,18 @@ pub(crate) fn since(parameters: Parameters) -> Result<Option<SystemTime>, Failur
     since.map(|time| parse_time(&time).ok_or(INVALID_SINCE)).transpose()
 }
 
+/// Parses `tree`, whether all tasks are wanted with what they await.
+pub(crate) fn tree(parameters: Parameters) -> Result<bool, Failure> {
+    const UNKNOWN: Failure =
+        Failure::bad_request("The only valid parameter is tree: all tasks with what each of them awaits.");
+    let [tree] = values(parameters, ["tree"], UNKNOWN)?;
+    match tree.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("" | "true") => Ok(true),
+        Some(_) => Err(UNKNOWN),
+    }
+}
+
 /// Parses `seconds=N`, how far a trace reaches back.
 pub(crate) fn trace_length(parameters: Parameters) -> Result<Duration, Failure> {
     const UNKNOWN: Failure = Failure::bad_request(
@@ -147,8 +159,9 @@ fn values<const N: usize>(
     unknown: Failure,
 ) -> Result<[Option<String>; N], Failure> {
     let mut values = [const { None }; N];
-    for (name, value) in parameters.map_err(|_| unknown)?.0 {
-        let index = names.iter().position(|known| *known == name).ok_or(unknown)?;
+    let Ok(Query(parameters)) = parameters else { return Err(unknown) };
+    for (name, value) in parameters {
+        let Some(index) = names.iter().position(|known| *known == name) else { return Err(unknown) };
         if values[index].replace(value).is_some() {
             return Err(REPEATED);
         }

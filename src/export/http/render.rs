@@ -23,20 +23,18 @@ use crate::lock::Lock;
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const JSON: &str = "application/json";
 
-const BUSY: Failure = Failure {
-    status: StatusCode::SERVICE_UNAVAILABLE,
-    sentence: "Too many documents are being rendered or read: try again in a second.",
-};
+const BUSY: Failure = Failure::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Too many documents are being rendered or read: try again in a second.",
+);
 
-pub(crate) const NOT_RENDERED: Failure = Failure {
-    status: StatusCode::INTERNAL_SERVER_ERROR,
-    sentence: "The document could not be rendered in this format.",
-};
+pub(crate) const NOT_RENDERED: Failure =
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The document could not be rendered in this format.");
 
-const NO_ACCEPTED_ENCODING: Failure = Failure {
-    status: StatusCode::NOT_ACCEPTABLE,
-    sentence: "The Accept-Encoding header excludes both gzip and identity, the encodings of this server.",
-};
+const NO_ACCEPTED_ENCODING: Failure = Failure::new(
+    StatusCode::NOT_ACCEPTABLE,
+    "The Accept-Encoding header excludes both gzip and identity, the encodings of this server.",
+);
 
 /// Limits on the resources that rendering can use.
 #[derive(Debug, Clone, Copy)]

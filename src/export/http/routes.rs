@@ -109,13 +109,20 @@ async fn polls(
     Ok(state.document(request, write).await)
 }
 
-async fn tasks(State(state): State<HandlerState>, encodings: AcceptedEncodings) -> Response {
+async fn tasks(
+    State(state): State<HandlerState>,
+    encodings: AcceptedEncodings,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    if query::tree(parameters)? {
+        return Ok(state.task_tree(DocumentRequest::new("/tasks?tree", JSON, encodings)).await);
+    }
     let request = DocumentRequest::new("/tasks", JSON, encodings);
     let write = |source: &dyn Source, document: &mut DocumentWriter| {
         let kinds = source.snapshot().kinds;
         document.json(&TasksDocument::new(kinds, &source.stalls(Some(SystemTime::now()))))
     };
-    state.document(request, write).await
+    Ok(state.document(request, write).await)
 }
 
 async fn live(

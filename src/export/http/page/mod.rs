@@ -1,6 +1,6 @@
 //! The live page at `/`: one document that includes its style and script. It
-//! requests only `/live`, `/findings`, `/polls` and `/profile.folded` from its
-//! own server.
+//! requests only `/live`, `/findings`, `/polls`, `/tasks?tree` and
+//! `/profile.folded` from its own server.
 
 use axum::http::HeaderValue;
 
@@ -19,6 +19,7 @@ macro_rules! script {
             include_str!("findings.js"),
             include_str!("flame.js"),
             include_str!("tasks.js"),
+            include_str!("tree.js"),
             include_str!("page.js"),
         )
     };

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::SystemTime;
 
 use super::*;
+use crate::attach::document::PsDocument;
+use crate::attach::error::AttachError;
 use crate::export::http::stream::WriteLimits;
 use crate::export::source::Source;
 use crate::finding::Finding;
@@ -28,6 +30,8 @@ enum Gated {
     Everything,
     /// Only that of all findings.
     Findings,
+    /// Only that of all tasks.
+    TaskTree,
 }
 
 impl GatedSource {
@@ -86,6 +90,11 @@ impl Source for GatedSource {
         self.source.recorded_polls(since)
     }
 
+    fn tasks_tree(&self, asking: &[u64]) -> Result<PsDocument, AttachError> {
+        self.wait(&Gated::TaskTree);
+        self.source.tasks_tree(asking)
+    }
+
     fn health(&self) -> Health {
         self.source.health()
     }
@@ -138,6 +147,20 @@ fn metrics_are_served_while_documents_are_rendered() {
     assert_eq!(source.waiting.load(SeqCst), max, "no more documents are rendered at a time");
     source.open();
     assert!(clients.into_iter().all(|client| status_of(client) == 200));
+}
+
+#[test]
+fn other_documents_are_rendered_while_tasks_are_read_and_their_readers_share_one_reading() {
+    let source = GatedSource::new(Gated::TaskTree);
+    let telemetry = start(LOOPBACK, source.clone(), None).unwrap();
+    let clients: Vec<_> = (0..10).map(|_| send(&telemetry, "/tasks?tree")).collect();
+    wait_for("the reading begins", || source.waiting.load(SeqCst) > 0);
+    for path in ["/healthz", "/metrics", "/live", "/tasks"] {
+        assert_eq!(get(&telemetry, path).status, 200, "{path}");
+    }
+    source.open();
+    assert!(clients.into_iter().all(|client| status_of(client) == 200));
+    assert_eq!(source.waiting.load(SeqCst), 1, "one reading");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod encodings;
 mod load;
+mod tree;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -24,7 +25,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// All documents but the page and the health.
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "/findings",
     "/findings.txt",
     "/findings/sleep-5f3a",
@@ -35,6 +36,7 @@ const DOCUMENTS: [&str; 13] = [
     "/stalls",
     "/polls",
     "/tasks",
+    "/tasks?tree",
     "/trace",
     "/live",
     "/metrics",
