@@ -8,7 +8,11 @@ mod access;
 mod debug_info;
 pub(crate) mod document;
 mod error;
+mod lock_queue;
+mod not_scheduled;
 mod ps;
+mod runtimes;
+mod second_look;
 mod verdicts;
 mod watch;
 
