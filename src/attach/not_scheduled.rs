@@ -152,17 +152,16 @@ impl Unpolled<'_> {
     fn why(&self, threads: &[PsThread]) -> String {
         let workers = || threads.iter().filter(|thread| thread.role == PsRole::Worker);
         let blocked = workers().filter(|thread| thread.state == PsThreadState::Blocked).count();
-        let idle = workers().count() - blocked;
         match (self.runtime.kind, self.evidence) {
             (PsRuntimeKind::MultiThread, _) if workers().count() == 0 => {
                 "no worker of its runtime was found, and no thread has run meanwhile".to_owned()
             }
-            (PsRuntimeKind::MultiThread, _) if blocked > 0 => format!(
-                "{idle} of {} workers have no work, so a blocked worker has it in its own queue or LIFO slot",
-                blocked + idle
-            ),
+            (PsRuntimeKind::MultiThread, _) if blocked > 0 => {
+                "the other workers wait for work, so a blocked worker has it in its own queue or LIFO slot"
+                    .to_owned()
+            }
             (PsRuntimeKind::MultiThread, _) => {
-                format!("all {idle} workers wait for work, so the runtime has lost the wake-up")
+                "all workers wait for work, so the runtime has lost the wake-up".to_owned()
             }
             (PsRuntimeKind::LocalSet, Evidence::BlockOns) => {
                 "no thread that runs its `LocalSet` was seen".to_owned()

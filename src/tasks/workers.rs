@@ -34,13 +34,11 @@ pub(super) fn count(memory: &impl Memory, handle: u64) -> Option<usize> {
     };
     let pairs =
         (0..handle.len()).filter(is_pair).filter_map(|at| Some((*handle.get(at)?, *handle.get(at + 1)?)));
-    let mut counts: Vec<_> = pairs
-        .filter(|(array, count)| is_array_of_workers(memory, *array, *count))
-        .map(|(_, count)| count)
-        .collect();
-    counts.sort_unstable();
-    counts.dedup();
-    let [count] = counts[..] else { return None };
+    let arrays: Vec<_> = pairs.filter(|(array, count)| is_array_of_workers(memory, *array, *count)).collect();
+    let (address, _) = arrays.first()?;
+    // Behind the array's address there may be another number by chance.
+    let is_one = arrays.iter().all(|(other, _)| other == address);
+    let count = arrays.iter().map(|(_, count)| *count).max().filter(|_| is_one)?;
     usize::try_from(count).ok()
 }
 

@@ -83,7 +83,7 @@ def start(server, programs, connections, seconds, log):
         port = free_port()
         process = subprocess.Popen([programs["chat"] / "chat-server", "--listen", f"127.0.0.1:{port}", "--telemetry", "off"], **quiet)
         wait_for(port)
-        load = [programs["chat"] / "loadgen", "run", "--target", f"127.0.0.1:{port}", "--connections"]
+        load = [programs["chat"] / "loadgen", "run", "--target", f"127.0.0.1:{port}", "--rooms", "10", "--connections"]
         load += [str(connections), "--rate", "2000", "--duration", f"{int(seconds) + END_SECONDS}s"]
     else:
         process = subprocess.Popen([programs["own"] / f"{server}-server"], stdout=subprocess.PIPE, stderr=log, text=True)
