@@ -142,7 +142,8 @@ impl Unpolled<'_> {
         };
         PsVerdict {
             kind: PsVerdictKind::NotScheduled,
-            is_certain: self.evidence != Evidence::BlockOns,
+            // A program may run its current-thread runtime now and then.
+            is_certain: self.runtime.kind == PsRuntimeKind::MultiThread,
             reason: format!("{what}: {}", self.why(first.threads)),
             tasks: self.tasks.iter().take(MAX_TASKS).map(|task| task.address).collect(),
             threads: Vec::new(),
@@ -152,29 +153,24 @@ impl Unpolled<'_> {
     fn why(&self, threads: &[PsThread]) -> String {
         let workers = || threads.iter().filter(|thread| thread.role == PsRole::Worker);
         let blocked = workers().filter(|thread| thread.state == PsThreadState::Blocked).count();
-        match (self.runtime.kind, self.evidence) {
-            (PsRuntimeKind::MultiThread, _) if workers().count() == 0 => {
+        let was_seen_only = self.evidence == Evidence::BlockOns;
+        let no_thread = if was_seen_only { "no thread was seen that runs" } else { "no thread runs" };
+        match self.runtime.kind {
+            PsRuntimeKind::MultiThread if workers().count() == 0 => {
                 "no worker of its runtime was found, and no thread has run meanwhile".to_owned()
             }
-            (PsRuntimeKind::MultiThread, _) if blocked > 0 => {
+            PsRuntimeKind::MultiThread if blocked > 0 => {
                 "the other workers wait for work, so a blocked worker has it in its own queue or LIFO slot"
                     .to_owned()
             }
-            (PsRuntimeKind::MultiThread, _) => {
+            PsRuntimeKind::MultiThread => {
                 "all workers wait for work, so the runtime has lost the wake-up".to_owned()
             }
-            (PsRuntimeKind::LocalSet, Evidence::BlockOns) => {
-                "no thread that runs its `LocalSet` was seen".to_owned()
+            PsRuntimeKind::LocalSet => format!("{no_thread} its `LocalSet`"),
+            PsRuntimeKind::CurrentThread => {
+                format!("{no_thread} its current-thread runtime: only a `block_on` polls its tasks")
             }
-            (PsRuntimeKind::LocalSet, _) => "no thread runs its `LocalSet`".to_owned(),
-            (PsRuntimeKind::CurrentThread, Evidence::BlockOns) => {
-                "no thread was seen in a `block_on` of its current-thread runtime".to_owned()
-            }
-            (PsRuntimeKind::CurrentThread, _) => {
-                "no thread runs its current-thread runtime: `block_on` was not called, or has returned"
-                    .to_owned()
-            }
-            (PsRuntimeKind::Unknown, _) => "no thread of the process has run meanwhile".to_owned(),
+            PsRuntimeKind::Unknown => "no thread of the process has run meanwhile".to_owned(),
         }
     }
 }
