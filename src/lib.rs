@@ -109,6 +109,8 @@ mod fork;
 #[cfg(all(feature = "attach", stack_capture))]
 mod futures;
 mod instrument;
+#[cfg(all(feature = "attach", stack_capture))]
+mod jump;
 #[cfg(stack_capture)]
 mod little_endian;
 mod lock;

@@ -48,7 +48,8 @@ pub struct PsRuntime {
     pub handle: u64,
     /// Which scheduler it has.
     pub kind: PsRuntimeKind,
-    /// The number of worker threads; `None` if they could not be told apart.
+    /// The number of worker threads of a multi-thread runtime; `None` if it was
+    /// not found.
     pub workers: Option<usize>,
     /// The number of tasks, without those of the blocking pool.
     pub tasks: usize,
@@ -310,13 +311,15 @@ pub enum PsVerdictKind {
     BlockedRuntime,
     /// Nothing can wake the task any more.
     NeverWoken,
-    /// The task was woken and is not polled although workers park.
+    /// The task was woken a second ago or longer and was not polled since,
+    /// although the threads of its runtime do not run, or do not exist.
     NotScheduled,
     /// A future holds or was granted what others wait for, and is not polled.
     Futurelock,
     /// Tasks wait for each other.
     Cycle,
-    /// Many tasks wait for one lock.
+    /// Many tasks wait for one lock, which is not released for a second or
+    /// longer. If tasks seem to hold it, they are the first of the tasks.
     LockQueue,
     /// The blocking pool is full.
     PoolFull,

@@ -9,8 +9,12 @@ mod access;
 mod debug_info;
 pub(crate) mod document;
 pub(crate) mod error;
+mod lock_queue;
+mod not_scheduled;
 pub(crate) mod own;
 mod ps;
+mod runtimes;
+mod second_look;
 mod verdicts;
 mod watch;
 

@@ -1,14 +1,14 @@
 //! Puts together what is known of a process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::attach::access;
 use crate::attach::document::{
-    PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
+    PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsTask, PsTaskState, PsThread,
 };
 use crate::attach::error::AttachError;
-use crate::attach::verdicts;
+use crate::attach::second_look::FirstLook;
+use crate::attach::{access, runtimes, second_look, verdicts};
 use crate::futures::{Chain, FutureReader};
 use crate::little_endian::u64_at;
 use crate::os;
@@ -69,7 +69,8 @@ pub(super) fn read(
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
     let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
-    let mut list = TaskReader::new(process).read();
+    let mut task_reader = TaskReader::new(process);
+    let mut list = task_reader.read();
     filter(&mut list);
     if list.tasks.len() > bounds.max_tasks {
         let (all, shown) = (list.tasks.len(), bounds.max_tasks);
@@ -90,7 +91,7 @@ pub(super) fn read(
     // as one that is stuck. It does not for long.
     std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(described_at.elapsed()));
     let found: HashMap<_, _> = list.tasks.iter().map(|task| (task.header, task)).collect();
-    let is_unchanged = |task: &PsTask| {
+    let is_unchanged = |futures: &mut FutureReader, task: &PsTask| {
         let Some(found) = found.get(&task.address) else { return false };
         let state = || process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
         let is_same_state = || state() == Some(found.state);
@@ -99,9 +100,34 @@ pub(super) fn read(
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
-    let verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
+    let runtimes = runtimes::runtimes(&list.tasks, &tasks, &task_reader, &mut futures);
+    let ids: Vec<_> = read_threads.iter().map(|thread| thread.tid).collect();
+    let is_stopped = threads.is_any_stopped(&ids);
+    // In a process that does not run, everything waits.
+    let judged_threads: &[PsThread] = if is_stopped { &[] } else { &read_threads };
+    let mut verdicts = verdicts::verdicts(&tasks, judged_threads, |task| is_unchanged(&mut futures, task));
+    if !is_stopped {
+        let first = FirstLook {
+            at: described_at,
+            found: &list.tasks,
+            tasks: &tasks,
+            threads: &read_threads,
+            runtimes: &runtimes,
+            task_reader: &task_reader,
+            thread_reader: &threads,
+        };
+        let lasting = second_look::verdicts(&first, &verdicts, &mut futures, is_unchanged);
+        verdicts.extend(lasting);
+    }
     let mut notes = list.notes;
     notes.extend(threads.notes());
+    if is_stopped {
+        notes.push(
+            "a thread of the process is stopped, by a signal, a debugger or a frozen control group: nothing is \
+             said to be blocked or lost"
+                .to_owned(),
+        );
+    }
     let coverage = PsCoverage {
         seconds: begin.elapsed().as_secs_f64(),
         cpu_seconds: cpu_nanos().saturating_sub(cpu_before) as f64 / 1e9,
@@ -118,7 +144,7 @@ pub(super) fn read(
         pid,
         program: program.to_string_lossy().into_owned(),
         at,
-        runtimes: runtimes(&tasks),
+        runtimes,
         threads: read_threads,
         tasks,
         verdicts,
@@ -171,13 +197,4 @@ fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsT
         leaf: chain.leaf,
         chain_missing: chain.missing,
     }
-}
-
-fn runtimes(tasks: &[PsTask]) -> Vec<PsRuntime> {
-    let mut counts = BTreeMap::<u64, usize>::new();
-    for handle in tasks.iter().filter_map(|task| task.runtime) {
-        *counts.entry(handle).or_default() += 1;
-    }
-    let runtime = |(handle, tasks)| PsRuntime { handle, kind: PsRuntimeKind::Unknown, workers: None, tasks };
-    counts.into_iter().map(runtime).collect()
 }

@@ -25,7 +25,7 @@ pub(super) fn verdicts(
     mut is_unchanged: impl FnMut(&PsTask) -> bool,
 ) -> Vec<PsVerdict> {
     let mut verdicts = Vec::new();
-    blocked_workers(threads, &mut verdicts);
+    blocked_workers(tasks, threads, &mut verdicts);
     never_woken(tasks, &mut is_unchanged, &mut verdicts);
     granted_but_not_polled(tasks, &mut is_unchanged, &mut verdicts);
     join_cycles(tasks, &mut is_unchanged, &mut verdicts);
@@ -34,7 +34,7 @@ pub(super) fn verdicts(
 }
 
 /// Threads with an event loop that have been waiting in a poll for some time.
-fn blocked_workers(threads: &[PsThread], verdicts: &mut Vec<PsVerdict>) {
+fn blocked_workers(tasks: &[PsTask], threads: &[PsThread], verdicts: &mut Vec<PsVerdict>) {
     let has_loop = |thread: &&PsThread| matches!(thread.role, PsRole::Worker | PsRole::BlockOn);
     let is_long = |thread: &&PsThread| {
         thread.state == PsThreadState::Blocked
@@ -49,21 +49,24 @@ fn blocked_workers(threads: &[PsThread], verdicts: &mut Vec<PsVerdict>) {
             kind: PsVerdictKind::BlockedRuntime,
             is_certain: blocked.iter().all(|thread| has_exact_stack(thread)),
             reason: format!(
-                "all {} workers are blocked in polls: no other task of theirs can run",
+                "all {} workers are blocked in polls: no other task can run on them",
                 workers.len()
             ),
-            tasks: Vec::new(),
+            tasks: workers.iter().filter_map(|thread| thread.task).collect(),
             threads: workers.iter().map(|thread| thread.tid).collect(),
         });
     }
     for thread in blocked {
         let what = thread.primitive.as_deref().or(thread.call.as_deref()).unwrap_or("a call");
         let waited = Duration::try_from_secs_f64(thread.seconds.unwrap_or_default()).unwrap_or_default();
+        let task = thread.task.and_then(|polled| tasks.iter().find(|task| task.address == polled));
+        let polled = task.map_or(String::new(), |task| format!("it polls `{}`, and ", task.kind));
         verdicts.push(PsVerdict {
             kind: PsVerdictKind::BlockedWorker,
             is_certain: has_exact_stack(thread),
             reason: format!(
-                "the thread has waited in `{what}`, within a poll, for {} at least",
+                "a {} is blocked in `{what}` for at least {}: {polled}no other task can run on it",
+                if thread.role == PsRole::Worker { "worker" } else { "thread with a `block_on`" },
                 text::duration(waited)
             ),
             tasks: thread.task.into_iter().collect(),
@@ -94,8 +97,14 @@ fn never_woken(
         kind: PsVerdictKind::NeverWoken,
         is_certain: true,
         reason: match lost.len() {
-            1 => format!("the task `{}` waits, and no waker of it is alive{cure}", first.kind),
-            n => format!("{n} tasks wait, and no waker of any of them is alive: one is `{}`", first.kind),
+            1 => format!(
+                "the task `{}` can never run again: it waits, and no waker of it is alive{cure}",
+                first.kind
+            ),
+            n => format!(
+                "{n} tasks can never run again: they wait, and no waker of any of them is alive; one is `{}`",
+                first.kind
+            ),
         },
         tasks: lost.iter().take(MAX_TASKS).map(|task| task.address).collect(),
         threads: Vec::new(),
@@ -167,14 +176,14 @@ fn join_cycles(
         let closes = next.get(cycle.last().unwrap_or(&at)) == Some(&at);
         if closes && members.len() == cycle.len() && members.iter().all(|task| is_unchanged(task)) {
             let kinds: Vec<_> = members.iter().take(5).map(|task| format!("`{}`", task.kind)).collect();
+            let reason = match members.len() {
+                1 => format!("the task {} waits for its own end, which never comes", kinds.join("")),
+                n => format!("{n} tasks wait for each other's end, which never comes: {}", kinds.join(", ")),
+            };
             verdicts.push(PsVerdict {
                 kind: PsVerdictKind::Cycle,
                 is_certain: true,
-                reason: format!(
-                    "{} awaits the end of {}, in a circle",
-                    kinds.join(", which awaits "),
-                    if members.len() == 1 { "itself" } else { "the first" }
-                ),
+                reason,
                 tasks: cycle.iter().take(MAX_TASKS).copied().collect(),
                 threads: Vec::new(),
             });

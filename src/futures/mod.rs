@@ -1,7 +1,7 @@
 //! What a future is, and what it awaits, by the debug information of its type.
 
 mod chain;
-mod jump;
+mod hold;
 mod layout;
 mod leaf;
 mod memory;
@@ -22,9 +22,11 @@ use crate::diagnose::image::{Image, MissingLines};
 use crate::diagnose::names::demangled;
 use crate::evidence::CodeFile;
 pub(crate) use crate::futures::chain::Chain;
+pub(crate) use crate::futures::hold::Hold;
 use crate::futures::memory::Memory;
 use crate::futures::types::{PollFunction, Type, Types};
 use crate::futures::value::{Reader, Value};
+use crate::jump;
 use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
@@ -38,6 +40,7 @@ const MAX_POLL_SYMBOLS: usize = 1 << 16;
 const MAX_KINDS: usize = 1 << 16;
 /// Both ways in which Rust writes symbols have the path with its lengths.
 const POLL_SYMBOL: &str = "4task3raw4poll";
+const SCHEDULE_SYMBOL: &str = "4task3raw8schedule";
 /// How often a task is read that runs meanwhile.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -111,25 +114,61 @@ impl FutureReader {
         self.kind(poll).name.clone()
     }
 
+    /// Returns the type of the scheduler whose tasks the function at `schedule`
+    /// schedules, such as `Arc<tokio::runtime::scheduler::current_thread::Handle>`;
+    /// `None` if no symbol and no debug information names it.
+    pub(crate) fn scheduler(&mut self, schedule: u64) -> Option<String> {
+        let is_around = |image: &&MappedImage| image.code.iter().any(|range| range.contains(&schedule));
+        let image = self.images.iter().find(is_around).cloned()?;
+        let address = schedule.checked_sub(image.bias)?;
+        let program = self.program(&image.file);
+        let functions = program.types.as_mut().map(|types| types.poll_functions(address)).unwrap_or_default();
+        let of_functions = functions.into_iter().filter_map(|function| function.name);
+        let symbols = program.symbols.get(&address).into_iter().flatten().map(|symbol| demangled(symbol));
+        let mut names = of_functions.chain(symbols).filter_map(|name| {
+            let (_, parameters) = name.split_once("schedule")?;
+            Some((*type_name::arguments(parameters.trim_start_matches("::")).first()?).to_owned())
+        });
+        names.next()
+    }
+
     /// Returns what the future of the task whose header is at the address
     /// `header` awaits. `poll` is the function that polls it.
     pub(crate) fn chain(&mut self, poll: u64, header: u64) -> Chain {
+        self.with_future(poll, header, walk::chain).unwrap_or_else(Chain::missing)
+    }
+
+    /// Returns what a variable of an async function of the task has of the
+    /// lock whose semaphore is at an address.
+    pub(crate) fn hold(&mut self, poll: u64, header: u64, semaphore: u64) -> Option<Hold> {
+        let hold = |reader: &mut Reader<'_>, future| hold::of(reader, future, semaphore);
+        self.with_future(poll, header, hold).ok().flatten()
+    }
+
+    /// Reads the future of a task that does not run meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, as a sentence.
+    fn with_future<T>(
+        &mut self,
+        poll: u64,
+        header: u64,
+        read: impl Fn(&mut Reader<'_>, Value) -> T,
+    ) -> Result<T, String> {
         let kind = self.kind(poll);
-        let cell = match &kind.cell {
-            Ok(cell) => cell,
-            Err(missing) => return Chain::missing(missing.clone()),
+        let cell = kind.cell.as_ref().map_err(String::clone)?;
+        let program = kind.file.as_ref().and_then(|file| self.programs.get_mut(file));
+        let Some(Ok(types)) = program.map(|program| &mut program.types) else {
+            return Err("the program of the task is not known".to_owned());
         };
-        let Some(program) = kind.file.as_ref().and_then(|file| self.programs.get_mut(file)) else {
-            return Chain::default();
-        };
-        let Ok(types) = &mut program.types else { return Chain::default() };
         for _ in 0..MAX_ATTEMPTS {
             let Some(memory) = Memory::copy(self.process, header, cell.layout.size) else {
-                return Chain::missing("the task's memory cannot be read");
+                return Err("the task's memory cannot be read".to_owned());
             };
             let state = memory.peek(header, 8).unwrap_or(RUNNING);
             if state & COMPLETE != 0 {
-                return Chain::missing("the task has ended");
+                return Err("the task has ended".to_owned());
             }
             if state & RUNNING != 0 {
                 continue;
@@ -142,16 +181,13 @@ impl FutureReader {
                 steps_left: walk::MAX_STEPS,
                 now: now(),
             };
-            let chain = match future(&mut reader, &value) {
-                Ok(future) => walk::chain(&mut reader, future),
-                Err(missing) => Chain::missing(missing),
-            };
+            let result = future(&mut reader, &value).map(|future| read(&mut reader, future));
             let word = self.process.read(header, 8).and_then(|word| u64_at(&word, 0));
             if word.is_some_and(|word| word & (RUNNING | COMPLETE) == 0) && memory.is_unchanged() {
-                return chain;
+                return result.map_err(str::to_owned);
             }
         }
-        Chain::missing("the task ran while it was read")
+        Err("the task ran while it was read".to_owned())
     }
 
     fn kind(&mut self, poll: u64) -> Rc<Kind> {
@@ -223,9 +259,11 @@ impl FutureReader {
                 Err(missing) => Err(Missing::Info(missing)),
             };
             let mut symbols = HashMap::<_, BTreeSet<_>>::new();
-            let polls = image.functions_with(file, POLL_SYMBOL, MAX_POLL_SYMBOLS);
-            for (address, symbol) in polls.unwrap_or_default() {
-                symbols.entry(address).or_default().insert(symbol);
+            for function in [POLL_SYMBOL, SCHEDULE_SYMBOL] {
+                let functions = image.functions_with(file, function, MAX_POLL_SYMBOLS);
+                for (address, symbol) in functions.unwrap_or_default() {
+                    symbols.entry(address).or_default().insert(symbol);
+                }
             }
             Program { types, symbols }
         })

@@ -77,6 +77,20 @@ pub(super) fn chain(reader: &mut Reader<'_>, future: Value) -> Chain {
     Way::default().chain(reader, future)
 }
 
+/// Returns the contents of the async functions that a future consists of, the
+/// outermost first, up to one that waits for several.
+pub(super) fn states(reader: &mut Reader<'_>, future: Value) -> Vec<Value> {
+    let (mut way, mut value) = (Way::default(), future);
+    while reader.steps_left > 0 && way.awaits.len() < MAX_AWAITS {
+        reader.steps_left -= 1;
+        match way.step(reader, &value) {
+            Step::Into(next) => value = next,
+            Step::Leaf(_) | Step::End(_) => break,
+        }
+    }
+    way.states
+}
+
 impl Way {
     fn chain(mut self, reader: &mut Reader<'_>, future: Value) -> Chain {
         let mut value = future;

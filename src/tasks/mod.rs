@@ -15,6 +15,8 @@ pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod vtables;
+mod wait_list;
+mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::tasks::members::Members;
 use crate::tasks::memory::{Areas, Memory, Pages};
 use crate::tasks::search::Budget;
 use crate::tasks::vtables::{TaskVtable, Vtables};
+pub(crate) use crate::tasks::wait_list::WaitList;
 
 /// So much memory is searched at most.
 const MAX_SEARCHED_BYTES: u64 = 16 << 30;
@@ -81,6 +84,17 @@ impl TaskReader {
     /// Returns the tasks as they are now.
     pub(crate) fn read(&mut self) -> TaskList {
         read(&self.process, MAX_SEARCHED_BYTES)
+    }
+
+    /// Returns the number of workers of the scheduler whose handle is at the
+    /// address; `None` if it is not known to be one of a multi-thread runtime.
+    pub(crate) fn worker_count(&self, handle: u64) -> Option<usize> {
+        workers::count(&self.process, handle)
+    }
+
+    /// Returns the waiters of a semaphore of Tokio, if there are several.
+    pub(crate) fn wait_list(&self, semaphore: u64) -> Option<WaitList> {
+        wait_list::read(&self.process, semaphore)
     }
 }
 

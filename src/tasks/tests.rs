@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::tasks::memory::{Areas, ImageArea, Memory, PageList, Pages};
 use crate::tasks::search::Budget;
 use crate::tasks::vtables::Vtables;
-use crate::tasks::{FoundTask, TaskList, TaskReader, headers, read, state};
+use crate::tasks::{FoundTask, TaskList, TaskReader, WaitList, headers, read, state, wait_list, workers};
 
 const CODE: Range<u64> = 0x1000..0x2000;
 const TABLES: u64 = 0x10_000;
@@ -350,6 +350,10 @@ proptest! {
         fake.is_changing = is_changing;
         let list = fake.read();
         prop_assert!(list.tasks.len() <= list.candidates);
+        for at in (0..512).step_by(64) {
+            workers::count(&fake, HEAP.start + at);
+            wait_list::read(&fake, HEAP.start + at);
+        }
     }
 
     #[test]
@@ -373,6 +377,30 @@ fn lists_that_lead_in_a_circle_end() {
     fake.task(2, IDLE, [TASKS + 512, TASKS + 512]);
     fake.set(HANDLE + 64, &[a, a]);
     assert!(fake.headers().len() <= 3);
+}
+
+/// Three waiters, of which the first in line is the last of the list.
+fn waiters(fake: &mut Fake) -> [u64; 3] {
+    let [newest, middle, oldest] = [0, 1, 2].map(|at| TASKS + 256 * at);
+    fake.set(HANDLE, &[0, newest, oldest, 0]);
+    for (waiter, pointers) in [(newest, [0, middle]), (middle, [newest, oldest]), (oldest, [middle, 0])] {
+        fake.set(waiter, &[1, 7, 7]);
+        fake.set(waiter + 24, &pointers);
+    }
+    [newest, middle, oldest]
+}
+
+#[test]
+fn the_first_waiter_in_line_is_the_last_of_the_list() {
+    let mut fake = Fake::default();
+    assert_eq!(wait_list::read(&fake, HANDLE), None);
+    let [newest, middle, oldest] = waiters(&mut fake);
+    assert_eq!(wait_list::read(&fake, HANDLE), Some(WaitList { first: oldest, waiters: 3 }));
+    fake.set(middle + 24, &[newest, newest]);
+    assert_eq!(wait_list::read(&fake, HANDLE), None, "a neighbour does not point back");
+    fake.set(middle + 24, &[oldest, oldest]);
+    fake.set(oldest + 24, &[middle, middle]);
+    assert_eq!(wait_list::read(&fake, HANDLE), None, "the list is a circle");
 }
 
 /// A task, and how it must be seen.
@@ -429,6 +457,13 @@ fn tasks_of_this_process() {
         assert!(Instant::now() < deadline, "not as expected: {missing:?} in {tasks:#x?}");
         thread::sleep(Duration::from_millis(5));
     }
+    let mut worker_count = |id: Id| {
+        let number = id.to_string().parse::<u64>().unwrap();
+        let task = reader.read().tasks.into_iter().find(|task| task.id == Some(number)).unwrap();
+        reader.worker_count(task.scheduler.unwrap())
+    };
+    let [first, .., of_single, of_set] = &expected[..] else { unreachable!() };
+    assert_eq!([first.0, of_single.0, of_set.0].map(&mut worker_count), [Some(2), None, None]);
     drop((stop, ended, queued));
 }
 

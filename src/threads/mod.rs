@@ -25,7 +25,7 @@ use crate::threads::printable::{printable, printable_frame};
 use crate::threads::reading::Reading;
 use crate::threads::registers::Registers;
 use crate::threads::role::{Activity, Placement, StackView};
-use crate::watchdog::procfs;
+use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::ThreadActivity;
 
 /// The maximum number of threads that are read. Tokio's blocking pool has 512
@@ -35,6 +35,9 @@ const MAX_THREADS: usize = 4096;
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
 /// The maximum number of reasons why lines are missing.
 const MAX_NOTES: usize = 4;
+/// The functions of the kernel in which a thread of a frozen control group
+/// waits.
+const STOPPED_IN: [&str; 2] = ["do_freezer_trap", "__refrigerator"];
 /// The time between two looks at a thread. If they show one and the same wait,
 /// the thread is not just passing through a call.
 const MIN_TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -135,6 +138,33 @@ impl ThreadReader {
             self.described(tid, name, &reading, seconds, diagnosis, has_inlined, running)
         };
         read.into_iter().map(describe).collect()
+    }
+
+    /// Returns whether each of the threads has been in one and the same wait
+    /// since the first look until now.
+    pub(crate) fn have_not_run(&self, tids: &[i32]) -> bool {
+        let is_same = |tid: &i32| {
+            let first = self.first_looks.get(tid);
+            first.is_some_and(|(_, first)| Look::at(self.process, *tid).is_same_wait(first))
+        };
+        tids.iter().all(is_same)
+    }
+
+    /// Returns whether something holds one of the threads from outside: a stop
+    /// signal, a debugger or a frozen control group.
+    pub(crate) fn is_any_stopped(&self, tids: &[i32]) -> bool {
+        tids.iter().any(|tid| {
+            let reader = ProcReader::new(self.process, *tid);
+            let function = reader.wait_function().unwrap_or_default();
+            matches!(reader.state(), Some(b'T' | b't')) || STOPPED_IN.contains(&function.as_str())
+        })
+    }
+
+    /// Returns the ids of the threads that the process has now.
+    pub(crate) fn current_ids(&self) -> Vec<i32> {
+        let mut ids = procfs::thread_ids(self.process);
+        ids.sort_unstable();
+        ids
     }
 
     /// Returns what the last reading left out, as sentences.

@@ -1,6 +1,7 @@
 //! Which task a thread polls, by its stack.
 
 use crate::capture::unwind::Unwinder;
+use crate::jump;
 use crate::process::Process;
 use crate::threads::reading::ReadStack;
 
@@ -25,7 +26,9 @@ pub(super) fn polled_task(stack: &ReadStack, running: &[u64], unwinder: &Unwinde
     let mut tasks = Vec::new();
     for header in running.iter().take(MAX_TASKS) {
         let Some(poll) = poll_function(process, *header) else { continue };
-        let frame = addresses.iter().position(|address| unwinder.is_within(*address, poll));
+        let polls = functions_from(process, poll);
+        let is_poll = |address: &u64| polls.iter().flatten().any(|poll| unwinder.is_within(*address, *poll));
+        let frame = addresses.iter().position(is_poll);
         tasks.extend(frame.map(|frame| (frame, *header)));
     }
     let innermost = tasks.iter().map(|(frame, _)| *frame).min()?;
@@ -52,6 +55,12 @@ pub(super) fn polled_task(stack: &ReadStack, running: &[u64], unwinder: &Unwinde
 fn poll_function(process: Process, header: u64) -> Option<u64> {
     let vtable = word(process, header.checked_add(VTABLE_OFFSET)?)?;
     word(process, vtable)
+}
+
+/// Returns a function and the one that it jumps to, if it is only a jump: then
+/// only that one is on the stack.
+fn functions_from(process: Process, function: u64) -> [Option<u64>; 2] {
+    [Some(function), jump::target(process, function)]
 }
 
 fn word(process: Process, address: u64) -> Option<u64> {

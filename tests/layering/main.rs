@@ -55,6 +55,7 @@ const LIBRARY: &[Rule] = &[
     // On the watchdog's thread.
     ("little_endian", &[]),
     ("build_id", &["little_endian"]),
+    ("jump", &["little_endian", "process"]),
     ("capture", &["build_id", "evidence", "finding", "little_endian", "os", "process"]),
     (
         "watchdog",
@@ -131,6 +132,7 @@ const LIBRARY: &[Rule] = &[
             "diagnose",
             "evidence",
             "finding",
+            "jump",
             "little_endian",
             "os",
             "process",
@@ -146,6 +148,7 @@ const LIBRARY: &[Rule] = &[
             "diagnose",
             "evidence",
             "finding",
+            "jump",
             "os",
             "process",
             "record::clock",

@@ -4,7 +4,7 @@ use crate::little_endian::u32_at;
 use crate::process::Process;
 
 /// Returns where the code at an address jumps to, if it begins with a jump.
-pub(super) fn target(process: Process, address: u64) -> Option<u64> {
+pub(crate) fn target(process: Process, address: u64) -> Option<u64> {
     const BYTES: usize = 5;
     decoded(&process.read(address, BYTES)?, address, cfg!(target_arch = "x86_64"))
 }

@@ -1,0 +1,59 @@
+//! Judges what one moment cannot show: what stays as it is for long. A process
+//! in which nothing looks wrong at first is not looked at again.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::attach::document::{PsRuntime, PsTask, PsThread, PsVerdict};
+use crate::attach::lock_queue::LockQueues;
+use crate::attach::not_scheduled::NotScheduled;
+use crate::futures::FutureReader;
+use crate::tasks::{FoundTask, TaskReader};
+use crate::threads::ThreadReader;
+
+/// So long must a state last to be wrong.
+const MIN_LASTING: Duration = Duration::from_secs(1);
+const TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// A lock that passes from task to task may by chance have the same one next in
+/// line at a few looks.
+const MIN_LOOKS: u32 = 10;
+
+/// What is known after the first look, and what reads the process again.
+pub(super) struct FirstLook<'a> {
+    /// When the last task was read.
+    pub(super) at: Instant,
+    pub(super) found: &'a [FoundTask],
+    pub(super) tasks: &'a [PsTask],
+    pub(super) threads: &'a [PsThread],
+    pub(super) runtimes: &'a [PsRuntime],
+    pub(super) task_reader: &'a TaskReader,
+    pub(super) thread_reader: &'a ThreadReader,
+}
+
+/// Returns what has lasted for a second: looks again until then, or until it
+/// has changed. `verdicts` are those of the first look; `is_unchanged` says
+/// whether a task is in the same state as at the first look.
+pub(super) fn verdicts(
+    first: &FirstLook<'_>,
+    verdicts: &[PsVerdict],
+    futures: &mut FutureReader,
+    is_unchanged: impl Fn(&mut FutureReader, &PsTask) -> bool,
+) -> Vec<PsVerdict> {
+    let mut not_scheduled = NotScheduled::new(first);
+    let mut lock_queues = LockQueues::new(first, verdicts);
+    for look in 1.. {
+        not_scheduled.retain(first, |task| is_unchanged(futures, task));
+        lock_queues.retain(first.task_reader);
+        if not_scheduled.is_empty() && lock_queues.is_empty() {
+            return Vec::new();
+        }
+        if look >= MIN_LOOKS && first.at.elapsed() >= MIN_LASTING {
+            lock_queues.retain_waiters(|task| is_unchanged(futures, task));
+            let mut verdicts = lock_queues.verdicts(first, futures);
+            verdicts.extend(not_scheduled.verdict(first));
+            return verdicts;
+        }
+        thread::sleep(TIME_BETWEEN_LOOKS);
+    }
+    Vec::new()
+}

@@ -1,0 +1,127 @@
+//! What `ps` says of programs in which one thing is wrong.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use loopscope::attach::{PsDocument, PsRuntimeKind, PsVerdict, PsVerdictKind, ps};
+
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// A program with one mistake.
+struct Program(Child);
+
+impl Program {
+    fn start(case: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wrong"));
+        let child = command.arg(case).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("the program starts");
+        let mut output = BufReader::new(child.stdout.take().expect("it is a pipe"));
+        assert!(output.read_line(&mut String::new()).expect("it prints") > 0, "{case} has ended");
+        Self(child)
+    }
+
+    fn read(&self) -> PsDocument {
+        ps(i32::try_from(self.0.id()).expect("it is an id")).expect("it can be read")
+    }
+
+    /// Returns the document that has a verdict of a kind, and the verdict.
+    fn verdict(&self, kind: PsVerdictKind) -> (PsDocument, PsVerdict) {
+        let begin = Instant::now();
+        loop {
+            let document = self.read();
+            if let Some(verdict) = document.verdicts.iter().find(|verdict| verdict.kind == kind) {
+                let verdict = verdict.clone();
+                return (document, verdict);
+            }
+            assert!(begin.elapsed() < MAX_WAIT, "{document:#?}");
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns the kinds of the tasks that a verdict names.
+fn named(document: &PsDocument, verdict: &PsVerdict) -> Vec<String> {
+    let kind = |address: &u64| {
+        let task = document.tasks.iter().find(|task| task.address == *address).expect("the task exists");
+        task.kind.trim_start_matches("wrong::").to_owned()
+    };
+    verdict.tasks.iter().map(kind).collect()
+}
+
+#[track_caller]
+fn assert_found(case: &str, kind: PsVerdictKind, is_certain: bool, tasks: &[&str], reason: &str) {
+    let (document, verdict) = Program::start(case).verdict(kind);
+    assert_eq!(verdict.is_certain, is_certain, "{verdict:?}");
+    assert_eq!(named(&document, &verdict), tasks, "{verdict:?}");
+    assert!(verdict.reason.contains(reason), "{verdict:?}");
+}
+
+#[test]
+fn a_blocked_thread_is_tied_to_the_task_that_it_polls() {
+    for case in ["blocked", "blocked_current"] {
+        let reason = "it polls `wrong::calls_blocking_code`, and no other task can run on it";
+        assert_found(case, PsVerdictKind::BlockedWorker, true, &["calls_blocking_code"], reason);
+    }
+    let both = ["calls_blocking_code"; 2];
+    assert_found("all_blocked", PsVerdictKind::BlockedRuntime, true, &both, "all 2 workers are blocked");
+}
+
+#[test]
+fn woken_tasks_that_no_thread_polls_are_found() {
+    let kind = PsVerdictKind::NotScheduled;
+    assert_found("lifo", kind, true, &["waits_in_the_lifo_slot"], "LIFO slot");
+    assert_found("undriven", kind, false, &["is_never_polled"], "no thread runs its current-thread runtime");
+    assert_found("undriven_set", kind, false, &["is_never_polled"], "no thread runs its `LocalSet`");
+}
+
+#[test]
+fn a_lock_that_is_not_released_is_suspected_with_its_holder() {
+    let tasks = [vec!["holds_the_lock"], vec!["locks"; 20]].concat();
+    let reason = "`wrong::holds_the_lock` has a guard of it";
+    assert_found("lock_queue", PsVerdictKind::LockQueue, false, &tasks, reason);
+    let tasks = [vec!["holds_the_table"], vec!["writes"; 5]].concat();
+    let reason = "`wrong::holds_the_table` has a guard of it";
+    assert_found("table_queue", PsVerdictKind::LockQueue, false, &tasks, reason);
+    let tasks = [vec!["polls_once_and_sleeps"], vec!["locks"; 4]].concat();
+    let reason = "`wrong::polls_once_and_sleeps` has a future that was granted the lock and is not polled";
+    assert_found("futurelock", PsVerdictKind::Futurelock, false, &tasks, reason);
+}
+
+#[test]
+fn tasks_that_can_never_run_again_are_found() {
+    assert_found("cycle", PsVerdictKind::Cycle, true, &["awaits"; 2], "2 tasks wait for each other's end");
+    let reason = "can never run again";
+    assert_found("never_woken", PsVerdictKind::NeverWoken, true, &["forgets_its_waker"], reason);
+}
+
+#[test]
+fn a_busy_lock_is_no_verdict() {
+    let program = Program::start("busy_lock");
+    for _ in 0..3 {
+        let document = program.read();
+        assert!(document.verdicts.is_empty(), "{document:#?}");
+    }
+}
+
+#[test]
+fn a_runtime_has_its_kind_its_workers_and_its_tasks() {
+    for (case, kind, workers, tasks) in [
+        ("blocked", PsRuntimeKind::MultiThread, Some(3), 1),
+        ("busy_lock", PsRuntimeKind::MultiThread, Some(2), 20),
+        ("undriven", PsRuntimeKind::CurrentThread, None, 1),
+        ("undriven_set", PsRuntimeKind::LocalSet, None, 1),
+    ] {
+        let document = Program::start(case).read();
+        let [runtime] = &document.runtimes[..] else { panic!("{case}: {:?}", document.runtimes) };
+        assert_eq!((runtime.kind, runtime.workers, runtime.tasks), (kind, workers, tasks), "{case}");
+    }
+}
