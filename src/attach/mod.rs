@@ -9,13 +9,14 @@ mod debug_info;
 pub(crate) mod document;
 mod error;
 mod ps;
+mod roots;
 mod verdicts;
 mod watch;
 
 pub use debug_info::add_debug_info;
 pub use document::{
-    PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
-    PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
+    PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRoot, PsRuntime, PsRuntimeKind,
+    PsTask, PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;
 pub use ps::{ps, ps_with};

@@ -8,6 +8,7 @@ use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
+use crate::attach::roots::roots;
 use crate::attach::verdicts;
 use crate::futures::FutureReader;
 use crate::little_endian::u64_at;
@@ -52,6 +53,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
         return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
     }
+    let roots = roots(&read_threads, &mut threads, &mut futures);
     // A task between a wake and its poll, or between two polls, looks the same
     // as one that is stuck. It does not for long.
     std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(described_at.elapsed()));
@@ -87,6 +89,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         runtimes: runtimes(&tasks),
         threads: read_threads,
         tasks,
+        roots,
         verdicts,
         coverage,
     })

@@ -191,6 +191,10 @@ impl Unwinder {
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let is_own_stack = stack.own_stack.is_none();
+        if let Some(walk) = self.walk_from_prologue(stack, &leaf).filter(|_| is_own_stack) {
+            let Walk { addresses, caller_sps, .. } = walk;
+            return Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed: true };
+        }
         let mut best = None::<(Doubt, Walk)>;
         // What each walk found by the frame pointer.
         let mut found = Vec::new();
@@ -241,6 +245,18 @@ impl Unwinder {
                 Unwound { addresses, caller_sps, evidence: Evidence::Leaf, is_confirmed: false }
             }
         }
+    }
+
+    /// Unwinds a stack with the frame pointer that follows from the stack pointer
+    /// of the outermost frame that is certain: the function there has set it.
+    /// `None` if that walk does not reach the thread's first frame.
+    fn walk_from_prologue(&mut self, stack: &CopiedStack, leaf: &Walk) -> Option<Walk> {
+        let certain = leaf.addresses.len();
+        let ip = *leaf.addresses.last()?;
+        let sp = if certain == 1 { stack.sp } else { *leaf.caller_sps.get(certain - 2)? };
+        let start = self.module_of(ip).and_then(|module| function_start(module, ip))?;
+        let walk = self.walk(stack, machine::frame_pointer(self.process, start, ip, sp)?);
+        (walk.is_complete && walk.addresses.len() > certain).then_some(walk)
     }
 
     /// Returns how doubtful a walk is whose first `certain` frames do not
@@ -361,10 +377,10 @@ fn has_backward_jump(module: &Module, address: u64) -> Option<bool> {
     })
 }
 
-type Tables<'m> = EndianSlice<'m, LittleEndian>;
+pub(super) type Tables<'m> = EndianSlice<'m, LittleEndian>;
 
 /// Calls `f` with the entry of the unwind tables for an address.
-fn with_description<T>(
+pub(super) fn with_description<T>(
     module: &Module,
     address: u64,
     f: impl FnOnce(FrameDescriptionEntry<Tables<'_>>, &EhFrame<Tables<'_>>, &BaseAddresses) -> Option<T>,

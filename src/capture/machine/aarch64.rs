@@ -23,6 +23,17 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
 #[cfg(feature = "attach")]
 pub(crate) const SAMPLED_REGISTERS: u64 = 1 | 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
 
+/// The numbers that debug information has for registers: the stack pointer, the
+/// frame pointer, and those that a call leaves as they are.
+#[cfg(feature = "attach")]
+pub(crate) const STACK_POINTER: u16 = 31;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_POINTER: u16 = 29;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_REGISTERS: [u16; 2] = [STACK_POINTER, FRAME_POINTER];
+#[cfg(feature = "attach")]
+pub(crate) const KEPT_REGISTERS: [u16; 11] = [19, 20, 21, 22, 23, 24, 25, 26, 27, 28, FRAME_POINTER];
+
 /// Returns the registers of a sample, which has those of
 /// [`SAMPLED_REGISTERS`].
 #[cfg(feature = "attach")]
@@ -69,6 +80,12 @@ pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
     let instruction = u32::from_le_bytes(process.read(address, 4)?.try_into().ok()?);
     let instructions = i64::from((instruction << 6).cast_signed() >> 6);
     (instruction >> 26 == B).then(|| address.wrapping_add_signed(instructions * 4))
+}
+
+/// Not known from the stack pointer: functions have several forms of their
+/// first instructions.
+pub(crate) fn frame_pointer(_process: Process, _start: u64, _ip: u64, _sp: u64) -> Option<u64> {
+    None
 }
 
 /// Returns whether the instruction before `ip` is `svc`.

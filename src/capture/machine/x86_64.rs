@@ -23,6 +23,17 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
 #[cfg(feature = "attach")]
 pub(crate) const SAMPLED_REGISTERS: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8;
 
+/// The numbers that debug information has for registers: the stack pointer, the
+/// frame pointer, and those that a call leaves as they are.
+#[cfg(feature = "attach")]
+pub(crate) const STACK_POINTER: u16 = 7;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_POINTER: u16 = 6;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_REGISTERS: [u16; 2] = [STACK_POINTER, FRAME_POINTER];
+#[cfg(feature = "attach")]
+pub(crate) const KEPT_REGISTERS: [u16; 6] = [3, FRAME_POINTER, 12, 13, 14, 15];
+
 /// Returns the registers of a sample, which has those of
 /// [`SAMPLED_REGISTERS`].
 #[cfg(feature = "attach")]
@@ -52,8 +63,23 @@ pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Optio
     match [first, second] {
         CALL_THROUGH_POINTER => Some(u64::from_le_bytes(process.read(target, 8)?.try_into().ok()?)),
         [_, CALL] => Some(target),
-        _ => None,
+        _ => call_through_register(process, return_address),
     }
+}
+
+/// Returns the target of a call through a register which the instruction before
+/// it has loaded from a place that it contains: so calls code that was not
+/// optimised.
+fn call_through_register(process: Process, return_address: u64) -> Option<u64> {
+    // mov rax, [rip + distance]; call rax
+    const LOAD: [u8; 3] = [0x48, 0x8B, 0x05];
+    const CALL: [u8; 2] = [0xFF, 0xD0];
+    let code = code_before::<9>(process, return_address)?;
+    let (load, call) = code.split_first_chunk::<7>()?;
+    let distance = i32::from_le_bytes(*load.last_chunk()?);
+    let is_call = load.starts_with(&LOAD) && call == CALL;
+    let place = return_address.wrapping_sub(CALL.len() as u64).wrapping_add_signed(i64::from(distance));
+    is_call.then(|| Some(u64::from_le_bytes(process.read(place, 8)?.try_into().ok()?)))?
 }
 
 /// Returns where the jump at an address leads, if one is there: the compiler
@@ -76,6 +102,34 @@ pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
             Some(u64::from_le_bytes(process.read(pointer, 8)?.try_into().ok()?))
         }
         _ => None,
+    }
+}
+
+/// Returns the frame pointer of a function that begins at `start` and has one,
+/// from its stack pointer: the first instructions of the function say how far
+/// apart they are. `None` if they do not.
+pub(crate) fn frame_pointer(process: Process, start: u64, ip: u64, sp: u64) -> Option<u64> {
+    const MAX_PROLOGUE_BYTES: u64 = 32;
+    // push rbp; mov rbp, rsp
+    const BEGIN: [u8; 4] = [0x55, 0x48, 0x89, 0xE5];
+    let length = ip.checked_sub(start)?.min(MAX_PROLOGUE_BYTES);
+    let code = process.read(start, usize::try_from(length).ok()?)?;
+    let mut rest = code.strip_prefix(&BEGIN)?;
+    let mut distance = 0;
+    loop {
+        (distance, rest) = match rest {
+            // A push of a register, of the first eight or of the others.
+            [0x50..=0x57, rest @ ..] | [0x41, 0x50..=0x57, rest @ ..] => (distance + 8, rest),
+            // sub rsp, bytes
+            [0x48, 0x83, 0xEC, bytes, ..] if *bytes < 0x80 => {
+                return sp.checked_add(distance + u64::from(*bytes));
+            }
+            [0x48, 0x81, 0xEC, bytes @ ..] => {
+                let bytes = u32::from_le_bytes(*bytes.first_chunk()?);
+                return sp.checked_add(distance + u64::from(bytes));
+            }
+            _ => return sp.checked_add(distance),
+        };
     }
 }
 
@@ -115,8 +169,28 @@ mod tests {
         let through_a_pointer = [0x90, 0xFF, 0x15, 0, 0, 0, 0, 0x77, 0x66, 0x55, 0, 0, 0, 0, 0];
         let return_address = end(&through_a_pointer[..7]);
         assert_eq!(direct_call_target(Process::Own, return_address), Some(0x0055_6677));
-        let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
+        // The pointer lies directly behind the call, which is two bytes long.
+        let through_a_loaded_register =
+            [0x48, 0x8B, 0x05, 2, 0, 0, 0, 0xFF, 0xD0, 0x77, 0x66, 0x55, 0, 0, 0, 0, 0];
+        let return_address = end(&through_a_loaded_register[..9]);
+        assert_eq!(direct_call_target(Process::Own, return_address), Some(0x0055_6677));
+        let through_a_register = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
+    }
+
+    #[test]
+    fn the_begin_of_a_function_says_where_the_frame_pointer_is() {
+        let frame_pointer = |code: &[u8]| {
+            let start = code.as_ptr().addr() as u64;
+            super::frame_pointer(Process::Own, start, start + code.len() as u64, 0x1000)
+        };
+        let with_locals = [0x55, 0x48, 0x89, 0xE5, 0x41, 0x57, 0x53, 0x48, 0x83, 0xEC, 0x28, 0x90];
+        assert_eq!(frame_pointer(&with_locals), Some(0x1038));
+        let with_many = [0x55, 0x48, 0x89, 0xE5, 0x48, 0x81, 0xEC, 0x00, 0x02, 0, 0, 0x90];
+        assert_eq!(frame_pointer(&with_many), Some(0x1200));
+        assert_eq!(frame_pointer(&[0x55, 0x48, 0x89, 0xE5, 0x50, 0xE8, 0, 0, 0, 0]), Some(0x1008));
+        assert_eq!(frame_pointer(&[0x55, 0x41, 0x57, 0x48, 0x89, 0xE5, 0x90]), None);
+        assert_eq!(frame_pointer(&with_many[..9]), None, "cut short");
     }
 
     #[test]

@@ -1,0 +1,313 @@
+//! The future of a `block_on`, which is no task: it lies on the stack of its
+//! thread, or the stack has a pointer to it.
+
+use std::rc::Rc;
+
+use crate::capture::frames::StackFrame;
+use crate::futures::chain::Chain;
+use crate::futures::memory::Memory;
+use crate::futures::place::{Frame, Place};
+use crate::futures::scopes::{self, Function};
+use crate::futures::types::{Type, Types};
+use crate::futures::value::{Reader, Value};
+use crate::futures::{FutureReader, Program, leaf, now, type_name, walk};
+use crate::process::Process;
+
+/// How many pointers and pins around a future are looked through.
+const MAX_LAYERS: usize = 8;
+/// How many places of futures are compared.
+const MAX_CANDIDATES: usize = 64;
+/// The names that Tokio gives to the future that it runs.
+const VARIABLES: [&str; 2] = ["f", "future"];
+
+const BEING_POLLED: &str = "it is being polled: the stack of the thread shows where it is";
+const NO_PLACE: &str = "the debug information does not say where the future is";
+const TWO_PLACES: &str = "the stack has several futures of this type, so it is not known which one is polled";
+
+/// The future of a `block_on`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Root {
+    /// The name of the future, such as `app::main`.
+    pub(crate) name: Option<String>,
+    pub(crate) chain: Chain,
+}
+
+/// What a function on the stack is, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FunctionKind {
+    /// A part of Tokio's `block_on`.
+    BlockOn,
+    /// Polls a task.
+    PollTask,
+    /// Another function of Tokio or of what it is built of.
+    Runtime,
+    /// Of the application or of a dependency.
+    Other,
+}
+
+/// A place that may have the future.
+#[derive(Debug)]
+struct Candidate {
+    value: Value,
+    /// Whether a pinned pointer to the future says so. Otherwise it is a
+    /// variable, from which the future may have been moved.
+    is_pinned: bool,
+    bias: u64,
+}
+
+/// What the stack shows of the innermost `block_on`.
+#[derive(Debug, Default)]
+struct Search {
+    has_block_on: bool,
+    /// The name of the future by the innermost function.
+    name: Option<String>,
+    /// Whether the future is being polled.
+    is_polled: bool,
+    candidates: Vec<Candidate>,
+}
+
+impl FutureReader {
+    /// Returns the future of the innermost `block_on` on a stack, whose frames
+    /// are given innermost first; `None` if the debug information shows no such
+    /// function. The caller checks that the thread has not run meanwhile.
+    pub(crate) fn root(&mut self, frames: &[StackFrame]) -> Option<Root> {
+        let mut search = Search::default();
+        let mut program = None;
+        for frame in frames {
+            let is_around = |range: &std::ops::Range<u64>| (range.start..range.end).contains(&frame.address);
+            let Some(image) = self.images.iter().find(|image| image.code.iter().any(is_around)).cloned()
+            else {
+                continue;
+            };
+            let process = self.process;
+            let Program { types: Ok(types), .. } = self.program(&image.file) else { continue };
+            let before = search.candidates.len();
+            let goes_on = search.add_frame(process, types, frame, image.bias);
+            if search.candidates.len() > before {
+                program = Some(image.file);
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        if !search.has_block_on {
+            return None;
+        }
+        let name = search.name.take();
+        if search.is_polled {
+            return Some(Root { name, chain: Chain::missing(BEING_POLLED) });
+        }
+        let process = self.process;
+        let program = program.and_then(|file| self.programs.get_mut(&file));
+        let Some(Program { types: Ok(types), .. }) = program else {
+            return Some(Root { name, chain: Chain::missing(NO_PLACE) });
+        };
+        let chain = search.chain(process, types);
+        Some(Root { name, chain })
+    }
+}
+
+impl Search {
+    /// Adds what a frame shows. Returns whether frames further out matter.
+    fn add_frame(&mut self, process: Process, types: &mut Types, stack: &StackFrame, bias: u64) -> bool {
+        let address = stack.address.wrapping_sub(bias);
+        let Some(scopes) = scopes::at(types, address) else { return true };
+        let frame =
+            Frame { process, unit: &scopes.unit, frame_base: scopes.frame_base.as_ref(), stack, bias };
+        for function in &scopes.functions {
+            match kind(function) {
+                FunctionKind::BlockOn => self.add_block_on(types, &frame, function),
+                FunctionKind::PollTask if !self.has_block_on => self.is_polled = false,
+                FunctionKind::Runtime | FunctionKind::PollTask => {}
+                FunctionKind::Other if self.has_block_on => return false,
+                FunctionKind::Other => self.is_polled = true,
+            }
+        }
+        true
+    }
+
+    fn add_block_on(&mut self, types: &mut Types, frame: &Frame<'_>, function: &Function) {
+        self.has_block_on = true;
+        let Some(future) = type_name::arguments(&function.name).first().map(|name| without_pins(name)) else {
+            return;
+        };
+        if self.name.is_none() || self.name.as_deref().is_some_and(is_of_tokio) {
+            self.name = Some(type_name::readable(future));
+        }
+        for variable in &function.variables {
+            if self.candidates.len() >= MAX_CANDIDATES {
+                return;
+            }
+            // Wherever in the function a pointer to the pinned future is an
+            // address in the frame, the future is at that address. It must not
+            // move.
+            let own_addresses = frame.own_addresses(&variable.location).into_iter().map(Place::Word);
+            let place = variable.is_present.then(|| frame.place(&variable.location)).flatten();
+            let places: Vec<_> = own_addresses.chain(place).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let Some((name, of_type)) = variable.description(types) else { continue };
+            for place in places {
+                let Some(of_type) = types.at(of_type) else { continue };
+                if !VARIABLES.contains(&&*name) && !matches!(place, Place::Word(_)) {
+                    continue;
+                }
+                let found = through_pins(types, frame.process, of_type, place);
+                if let Some((value, is_pinned)) = found.filter(|(value, _)| value.of_type.path == future) {
+                    self.add_candidate(value, is_pinned, frame.bias);
+                }
+            }
+        }
+    }
+
+    fn add_candidate(&mut self, value: Value, is_pinned: bool, bias: u64) {
+        let is_same = |other: &Candidate| {
+            other.value.address == value.address && other.value.of_type.path == value.of_type.path
+        };
+        match self.candidates.iter_mut().find(|other| is_same(other)) {
+            Some(other) => other.is_pinned |= is_pinned,
+            None => self.candidates.push(Candidate { value, is_pinned, bias }),
+        }
+    }
+
+    /// Returns what the future awaits, if its place is known for certain.
+    fn chain(&self, process: Process, types: &mut Types) -> Chain {
+        let mut found = None::<(u64, &Candidate, Chain)>;
+        // The innermost functions have the pointer to what they poll.
+        for is_pinned in [true, false] {
+            for candidate in self.candidates.iter().filter(|candidate| candidate.is_pinned == is_pinned) {
+                let Some((address, chain)) = chain_of(process, types, candidate) else { continue };
+                match &found {
+                    Some((other, first, _))
+                        if *other != address && first.value.of_type.path == candidate.value.of_type.path =>
+                    {
+                        return Chain::missing(TWO_PLACES);
+                    }
+                    Some(_) => {}
+                    None => found = Some((address, candidate, chain)),
+                }
+            }
+            if found.is_some() {
+                break;
+            }
+        }
+        found.map_or_else(|| Chain::missing(NO_PLACE), |(_, _, chain)| chain)
+    }
+}
+
+/// Returns what the future at a place awaits, and where it is; `None` if no
+/// future that was polled is there.
+fn chain_of(process: Process, types: &mut Types, candidate: &Candidate) -> Option<(u64, Chain)> {
+    let Value { of_type, address } = &candidate.value;
+    let memory = Memory::copy(process, *address, of_type.layout.size)?;
+    let mut reader =
+        Reader { types, memory: &memory, bias: candidate.bias, steps_left: walk::MAX_STEPS, now: now() };
+    let future = polled_in_turn(&mut reader, &candidate.value).unwrap_or_else(|| candidate.value.clone());
+    if type_name::is_coroutine(&future.of_type.layout.name) {
+        let (_, state) = reader.active(&future)?;
+        if !state.of_type.layout.name.starts_with("Suspend") {
+            return None;
+        }
+    } else if !candidate.is_pinned {
+        // Nothing tells the future from what is left of it where it was before.
+        return None;
+    }
+    let address = future.address;
+    let chain = walk::chain(&mut reader, future);
+    memory.is_unchanged().then_some((address, chain))
+}
+
+/// Returns the future of a `block_on` on a thread that does not run the loop of
+/// its current-thread runtime: it is polled together with a notification that
+/// the loop is free.
+fn polled_in_turn(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
+    const MODULE: &str = "tokio::runtime::scheduler::current_thread::";
+    if !type_name::base(&value.of_type.path).ends_with("::PollFn") {
+        return None;
+    }
+    let closure = reader.member(value, "f").filter(|closure| closure.of_type.path.starts_with(MODULE))?;
+    let future = leaf::captured(reader, &closure, "future")?;
+    let mut future = future;
+    for _ in 0..MAX_LAYERS {
+        let layout = &future.of_type.layout;
+        future = if layout.is_pointer {
+            reader.target(&future)?
+        } else if type_name::base(&future.of_type.path) == "core::pin::Pin" {
+            reader.only_member(&future)?
+        } else {
+            return Some(future);
+        };
+    }
+    None
+}
+
+/// Returns the future that a variable is or points to, and whether it points to
+/// it.
+fn through_pins(
+    types: &mut Types,
+    process: Process,
+    mut of_type: Rc<Type>,
+    place: Place,
+) -> Option<(Value, bool)> {
+    let mut place = place;
+    let mut is_pinned = false;
+    for _ in 0..MAX_LAYERS {
+        let layout = &of_type.layout;
+        if layout.is_pointer && layout.size == 8 {
+            let address = match place {
+                Place::Memory(address) => u64::from_le_bytes(process.read(address, 8)?.try_into().ok()?),
+                Place::Word(word) => word,
+            };
+            let target = layout.target?;
+            of_type = types.follow(&of_type.clone(), target)?;
+            place = Place::Memory(address);
+            is_pinned = true;
+        } else if type_name::base(&of_type.path) == "core::pin::Pin" && layout.size == 8 {
+            let [member] = &layout.members[..] else { return None };
+            let member = member.of_type;
+            let inner = types.follow(&of_type.clone(), member)?;
+            // A box is itself the future that is polled.
+            if !inner.layout.is_pointer {
+                break;
+            }
+            of_type = inner;
+        } else {
+            break;
+        }
+    }
+    match place {
+        Place::Memory(address) => Some((Value { of_type, address }, is_pinned)),
+        Place::Word(_) => None,
+    }
+}
+
+/// Returns the name of a future without `Pin<&mut …>` around it.
+fn without_pins(name: &str) -> &str {
+    let mut name = name.trim();
+    for _ in 0..MAX_LAYERS {
+        let inner = name.strip_prefix("core::pin::Pin<&mut ").and_then(|name| name.strip_suffix('>'));
+        let Some(inner) = inner else { break };
+        name = inner.trim();
+    }
+    name
+}
+
+fn is_of_tokio(name: &str) -> bool {
+    name.starts_with("tokio::") || name.contains("poll_fn::PollFn")
+}
+
+fn kind(function: &Function) -> FunctionKind {
+    const RUNTIME: [&str; 8] =
+        ["tokio", "core", "std", "alloc", "mio", "parking_lot", "parking_lot_core", "lock_api"];
+    let crate_name = function.module.split("::").next().unwrap_or_default();
+    let is_block_on = function.name.starts_with("block_on") || function.module.ends_with("::block_on");
+    match crate_name {
+        "tokio" if is_block_on => FunctionKind::BlockOn,
+        "tokio" if function.module == "tokio::runtime::task::raw" && function.name.starts_with("poll<") => {
+            FunctionKind::PollTask
+        }
+        name if RUNTIME.contains(&name) => FunctionKind::Runtime,
+        _ => FunctionKind::Other,
+    }
+}
