@@ -1,9 +1,12 @@
 //! The future of a `block_on`, which is no task: it lies on the stack of its
 //! thread, or the stack has a pointer to it.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::capture::frames::StackFrame;
+use crate::capture::machine;
 use crate::futures::chain::Chain;
 use crate::futures::memory::Memory;
 use crate::futures::place::{Frame, Place};
@@ -17,6 +20,9 @@ use crate::process::Process;
 const MAX_LAYERS: usize = 8;
 /// How many places of futures are compared.
 const MAX_CANDIDATES: usize = 64;
+/// The code that is searched for calls, and the number of calls.
+const MAX_CODE_BYTES: usize = 256 * 1024;
+const MAX_CALLS: usize = 1024;
 /// The names that Tokio gives to the future that it runs.
 const VARIABLES: [&str; 2] = ["f", "future"];
 
@@ -74,7 +80,7 @@ impl FutureReader {
         let mut search = Search::default();
         let mut program = None;
         for frame in frames {
-            let is_around = |range: &std::ops::Range<u64>| (range.start..range.end).contains(&frame.address);
+            let is_around = |range: &Range<u64>| (range.start..range.end).contains(&frame.address);
             let Some(image) = self.images.iter().find(|image| image.code.iter().any(is_around)).cloned()
             else {
                 continue;
@@ -123,14 +129,43 @@ impl Search {
                 FunctionKind::Other => self.is_polled = true,
             }
         }
+        let block_on = scopes.functions.iter().filter(|function| kind(function) == FunctionKind::BlockOn);
+        let futures = block_on.filter_map(|function| future_of(function)).collect::<BTreeSet<_>>();
+        let is_pinned = |future: &&str| {
+            let is_of = |candidate: &&Candidate| candidate.value.of_type.path == *future;
+            self.candidates.iter().filter(is_of).any(|candidate| candidate.is_pinned)
+        };
+        let unknown: Vec<_> = futures.into_iter().filter(|future| !is_pinned(future)).collect();
+        for future in unknown {
+            self.add_polled(types, &frame, &scopes.code, future);
+        }
         true
+    }
+
+    /// Adds the futures that the code of a function in the file polls at a place
+    /// in its own frame.
+    fn add_polled(&mut self, types: &mut Types, frame: &Frame<'_>, code: &Range<u64>, future: &str) {
+        let start = code.start.wrapping_add(frame.bias);
+        let length = usize::try_from(code.end - code.start).unwrap_or(usize::MAX).min(MAX_CODE_BYTES);
+        let Some(bytes) = frame.process.read(start, length) else { return };
+        for (offset, target) in machine::calls_with_own_address(&bytes, start).into_iter().take(MAX_CALLS) {
+            let target = target.wrapping_sub(frame.bias);
+            let of_type = scopes::first_parameter(types, target).and_then(|id| types.at(id));
+            let Some(of_type) = of_type.filter(|of_type| type_name::base(&of_type.path) == "core::pin::Pin")
+            else {
+                continue;
+            };
+            let address = frame.stack.sp.wrapping_add(offset);
+            let found = through_pins(types, frame.process, of_type, Place::Word(address));
+            if let Some((value, true)) = found.filter(|(value, _)| value.of_type.path == future) {
+                self.add_candidate(value, true, frame.bias);
+            }
+        }
     }
 
     fn add_block_on(&mut self, types: &mut Types, frame: &Frame<'_>, function: &Function) {
         self.has_block_on = true;
-        let Some(future) = type_name::arguments(&function.name).first().map(|name| without_pins(name)) else {
-            return;
-        };
+        let Some(future) = future_of(function) else { return };
         if self.name.is_none() || self.name.as_deref().is_some_and(is_of_tokio) {
             self.name = Some(type_name::readable(future));
         }
@@ -280,6 +315,11 @@ fn through_pins(
         Place::Memory(address) => Some((Value { of_type, address }, is_pinned)),
         Place::Word(_) => None,
     }
+}
+
+/// Returns the name of the type of future that a function is for.
+fn future_of(function: &Function) -> Option<&str> {
+    type_name::arguments(&function.name).first().map(|name| without_pins(name))
 }
 
 /// Returns the name of a future without `Pin<&mut …>` around it.

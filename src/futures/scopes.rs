@@ -1,6 +1,7 @@
 //! The functions around an address of code, with the inlined ones, and their
 //! variables.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset, constants};
@@ -25,6 +26,8 @@ pub(super) struct Scopes {
     pub(super) unit: Rc<OpenUnit>,
     /// Where the frame begins, on which the places of variables rest.
     pub(super) frame_base: Option<AttributeValue<Bytes>>,
+    /// The addresses of the code in the file.
+    pub(super) code: Range<u64>,
     /// Innermost first. All but the last are inlined.
     pub(super) functions: Vec<Function>,
 }
@@ -47,6 +50,14 @@ pub(super) struct Variable {
     pub(super) is_present: bool,
 }
 
+/// Returns the type of the first parameter of the function that begins at an
+/// address in the file.
+pub(super) fn first_parameter(types: &mut Types, address: u64) -> Option<EntryId> {
+    let scopes = at(types, address).filter(|scopes| scopes.code.start == address)?;
+    let (_, of_type) = scopes.functions.last()?.variables.first()?.description(types)?;
+    Some(of_type)
+}
+
 /// Returns the functions around an address in the file; `None` if the debug
 /// information does not describe it.
 pub(super) fn at(types: &mut Types, address: u64) -> Option<Scopes> {
@@ -56,23 +67,29 @@ pub(super) fn at(types: &mut Types, address: u64) -> Option<Scopes> {
     units.into_iter().find_map(|unit| {
         let entries = types.entries(unit)?;
         let open = types.unit(unit)?;
-        let is_around = |entry: &usize| {
-            let entry = open.entries().entry(UnitOffset(*entry));
-            entry.is_ok_and(|entry| is_around(&open, &entry, address).unwrap_or(false))
+        let around = |entry_offset: usize| {
+            let entry = open.entries().entry(UnitOffset(entry_offset));
+            let range = range_around(&open, &entry.ok()?, address).ok()??;
+            Some((entry_offset, range))
         };
-        let function = entries.functions_up_to(address).take(MAX_FUNCTIONS).find(is_around)?;
-        read(types, unit, open, function, address)
+        let (function, code) = entries.functions_up_to(address).take(MAX_FUNCTIONS).find_map(around)?;
+        read(types, unit, open, function, code, address)
     })
 }
 
-fn is_around(unit: &OpenUnit, entry: &DebuggingInformationEntry<Bytes>, address: u64) -> gimli::Result<bool> {
+/// Returns the range of an entry's code that an address is in.
+fn range_around(
+    unit: &OpenUnit,
+    entry: &DebuggingInformationEntry<Bytes>,
+    address: u64,
+) -> gimli::Result<Option<Range<u64>>> {
     let mut ranges = unit.entries().die_ranges(entry)?;
     while let Some(range) = ranges.next()? {
         if (range.begin..range.end).contains(&address) {
-            return Ok(true);
+            return Ok(Some(range.begin..range.end));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// A function with the entries of its variables.
@@ -83,14 +100,21 @@ struct FoundFunction {
     variables: Vec<Variable>,
 }
 
-fn read(types: &mut Types, unit: usize, open: Rc<OpenUnit>, entry: usize, address: u64) -> Option<Scopes> {
+fn read(
+    types: &mut Types,
+    unit: usize,
+    open: Rc<OpenUnit>,
+    entry: usize,
+    code: Range<u64>,
+    address: u64,
+) -> Option<Scopes> {
     let (frame_base, found) = find(&open, unit, entry, address).ok()?;
     let functions = found.into_iter().rev().filter_map(|found| {
         let (module, name) = function_name(types, EntryId { unit, entry: found.entry })?;
         Some(Function { module, name, variables: found.variables })
     });
     let functions = functions.collect();
-    Some(Scopes { unit: open, frame_base, functions })
+    Some(Scopes { unit: open, frame_base, code, functions })
 }
 
 /// Returns the frame's begin and the functions around an address, outermost
@@ -138,13 +162,13 @@ fn find(
             }
             _ if elsewhere.is_some() => {}
             constants::DW_TAG_inlined_subroutine if functions.len() < MAX_SCOPES => {
-                if is_around(open, entry, address)? {
+                if range_around(open, entry, address)?.is_some() {
                     add_function(&mut functions);
                 } else {
                     elsewhere = Some(depth);
                 }
             }
-            constants::DW_TAG_lexical_block if is_around(open, entry, address)? => {}
+            constants::DW_TAG_lexical_block if range_around(open, entry, address)?.is_some() => {}
             _ => elsewhere = Some(depth),
         }
     }

@@ -12,8 +12,8 @@ pub(crate) use cpu::{
 
 #[cfg(feature = "attach")]
 pub(crate) use cpu::{
-    FRAME_POINTER, FRAME_REGISTERS, KEPT_REGISTERS, SAMPLED_REGISTERS, STACK_POINTER, registers_of_sample,
-    registers_of_stopped,
+    FRAME_POINTER, FRAME_REGISTERS, KEPT_REGISTERS, SAMPLED_REGISTERS, STACK_POINTER, calls_with_own_address,
+    registers_of_sample, registers_of_stopped,
 };
 
 use crate::capture::target::REGISTERS;

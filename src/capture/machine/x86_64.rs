@@ -1,6 +1,8 @@
 //! Registers and machine code of x86_64.
 
 use framehop::x86_64::UnwindRegsX86_64;
+#[cfg(feature = "attach")]
+use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::capture::machine::{Registers, code_before};
 use crate::process::Process;
@@ -133,6 +135,38 @@ pub(crate) fn frame_pointer(process: Process, start: u64, ip: u64, sp: u64) -> O
     }
 }
 
+/// Returns the calls in the code of a function that pass an address in its own
+/// frame as their first argument: the distance from the stack pointer, and the
+/// function that is called.
+#[cfg(feature = "attach")]
+pub(crate) fn calls_with_own_address(code: &[u8], start: u64) -> Vec<(u64, u64)> {
+    const FIRST_ARGUMENT: [Register; 4] = [Register::RDI, Register::EDI, Register::DI, Register::DIL];
+    let mut calls = Vec::new();
+    let mut argument = None;
+    for instruction in &mut Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
+        let is_of_stack = instruction.memory_base() == Register::RSP
+            && instruction.memory_index() == Register::None
+            && instruction.segment_prefix() == Register::None;
+        let is_of_argument = instruction.op0_kind() == OpKind::Register
+            && FIRST_ARGUMENT.contains(&instruction.op0_register());
+        match (instruction.mnemonic(), instruction.op0_kind()) {
+            (Mnemonic::Call, OpKind::NearBranch64) => {
+                let target = instruction.near_branch_target();
+                calls.extend(argument.take().map(|argument| (argument, target)));
+            }
+            (Mnemonic::Lea, _) if is_of_argument && is_of_stack => {
+                argument = Some(instruction.memory_displacement64());
+            }
+            // Another value of the register, or another way to the next call.
+            (Mnemonic::Call | Mnemonic::Jmp | Mnemonic::Ret | Mnemonic::Xchg | Mnemonic::INVALID, _)
+            | (_, OpKind::NearBranch64 | OpKind::MemoryESRDI) => argument = None,
+            _ if is_of_argument => argument = None,
+            _ => {}
+        }
+    }
+    calls
+}
+
 /// Returns whether the instruction before `ip` is `syscall`.
 pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
     code_before::<2>(process, ip) == Some(SYSCALL)
@@ -191,6 +225,20 @@ mod tests {
         assert_eq!(frame_pointer(&[0x55, 0x48, 0x89, 0xE5, 0x50, 0xE8, 0, 0, 0, 0]), Some(0x1008));
         assert_eq!(frame_pointer(&[0x55, 0x41, 0x57, 0x48, 0x89, 0xE5, 0x90]), None);
         assert_eq!(frame_pointer(&with_many[..9]), None, "cut short");
+    }
+
+    #[cfg(feature = "attach")]
+    #[test]
+    fn calls_with_an_address_of_the_frame_are_found() {
+        // lea rdi, [rsp+0x48]; mov rsi, r12; call; then a call with another rdi
+        // and one after a jump.
+        let code = [
+            0x48, 0x8D, 0x7C, 0x24, 0x48, 0x4C, 0x89, 0xE6, 0xE8, 0x10, 0, 0, 0, 0x48, 0x8D, 0x7C, 0x24,
+            0x10, 0x48, 0x89, 0xDF, 0xE8, 0, 0, 0, 0, 0x48, 0x8D, 0x7C, 0x24, 0x20, 0xEB, 0, 0xE8, 0, 0, 0,
+            0, 0x48, 0x8D, 0x7F, 0x10, 0xE8, 0, 0, 0, 0,
+        ];
+        assert_eq!(calls_with_own_address(&code, 0x1000), [(0x48, 0x101D)]);
+        assert_eq!(calls_with_own_address(&[0x06, 0xFF], 0), []);
     }
 
     #[test]
