@@ -206,9 +206,10 @@ pub enum PsTaskState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PsRoot {
-    /// The [`PsThread::tid`] of the thread. [`PsThread::site`] is the line that
-    /// has called `block_on`.
+    /// The [`PsThread::tid`] of the thread.
     pub tid: i32,
+    /// The line that has called `block_on`.
+    pub site: Option<Frame>,
     /// The name of the future, such as `app::main`.
     pub kind: String,
     /// What it awaits, outermost first.

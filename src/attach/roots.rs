@@ -1,6 +1,7 @@
 //! The futures of `block_on`, each on the stack of a thread.
 
 use crate::attach::document::{PsRole, PsRoot, PsThread, PsThreadState};
+use crate::finding::{Frame, FrameKind};
 use crate::futures::{Chain, FutureReader};
 use crate::threads::ThreadReader;
 
@@ -16,12 +17,28 @@ pub(super) fn roots(
     futures: &mut FutureReader,
 ) -> Vec<PsRoot> {
     let is_waiting = |thread: &&PsThread| {
-        use PsThreadState::{Blocked, DrivingIo, Parked};
-        matches!(thread.state, Blocked | DrivingIo | Parked)
+        use PsThreadState::{Blocked, DrivingIo, Parked, Waiting};
+        matches!(thread.state, Blocked | DrivingIo | Parked | Waiting)
     };
-    let of_block_on = found.iter().filter(|thread| thread.role == PsRole::BlockOn);
-    let waiting = of_block_on.filter(is_waiting).take(MAX_ROOTS);
+    let waiting = found.iter().filter(is_waiting).filter(has_block_on).take(MAX_ROOTS);
     waiting.filter_map(|thread| root(thread, threads, futures)).collect()
+}
+
+/// Returns whether a thread runs a `block_on`. A job of the blocking pool may do
+/// so, too.
+fn has_block_on(thread: &&PsThread) -> bool {
+    thread.role == PsRole::BlockOn || thread.stack.iter().any(is_block_on)
+}
+
+fn is_block_on(frame: &Frame) -> bool {
+    frame.kind == FrameKind::Runtime && frame.function.rsplit("::").next() == Some("block_on")
+}
+
+/// Returns the line that has called the innermost `block_on`.
+fn site(thread: &PsThread) -> Option<Frame> {
+    let within = thread.stack.iter().skip_while(|frame| !is_block_on(frame));
+    let is_of_program = |frame: &&Frame| matches!(frame.kind, FrameKind::Application | FrameKind::Dependency);
+    within.filter(is_of_program).find(|frame| frame.line.is_some()).cloned()
 }
 
 fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReader) -> Option<PsRoot> {
@@ -31,6 +48,7 @@ fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReade
         let root = futures.root(&parked.frames)?;
         let document = |chain: Chain| PsRoot {
             tid: thread.tid,
+            site: site(thread),
             kind: root.name.clone().unwrap_or_else(|| "a future".to_owned()),
             chain: chain.awaits,
             leaf: chain.leaf,

@@ -213,7 +213,10 @@ impl Unwinder {
                 continue;
             }
             let walk = self.walk(stack, candidate);
-            if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
+            // The first frame of a thread is in a program or library.
+            let is_complete =
+                walk.is_complete && walk.addresses.last().is_some_and(|last| self.module_of(*last).is_some());
+            if (is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
                 found.push(walk.addresses[leaf.addresses.len()..].to_vec());
                 let is_better = |(least, longest): &(Doubt, Walk)| {
@@ -256,7 +259,9 @@ impl Unwinder {
         let sp = if certain == 1 { stack.sp } else { *leaf.caller_sps.get(certain - 2)? };
         let start = self.module_of(ip).and_then(|module| function_start(module, ip))?;
         let walk = self.walk(stack, machine::frame_pointer(self.process, start, ip, sp)?);
-        (walk.is_complete && walk.addresses.len() > certain).then_some(walk)
+        let last = *walk.addresses.last()?;
+        let is_whole = walk.is_complete && walk.addresses.len() > certain && self.module_of(last).is_some();
+        is_whole.then_some(walk)
     }
 
     /// Returns how doubtful a walk is whose first `certain` frames do not

@@ -132,8 +132,7 @@ impl Search {
         let block_on = scopes.functions.iter().filter(|function| kind(function) == FunctionKind::BlockOn);
         let futures = block_on.filter_map(|function| future_of(function)).collect::<BTreeSet<_>>();
         let is_pinned = |future: &&str| {
-            let is_of = |candidate: &&Candidate| candidate.value.of_type.path == *future;
-            self.candidates.iter().filter(is_of).any(|candidate| candidate.is_pinned)
+            self.candidates.iter().any(|candidate| candidate.is_pinned && is_of(&candidate.value, future))
         };
         let unknown: Vec<_> = futures.into_iter().filter(|future| !is_pinned(future)).collect();
         for future in unknown {
@@ -157,7 +156,7 @@ impl Search {
             };
             let address = frame.stack.sp.wrapping_add(offset);
             let found = through_pins(types, frame.process, of_type, Place::Word(address));
-            if let Some((value, true)) = found.filter(|(value, _)| value.of_type.path == future) {
+            if let Some((value, true)) = found.filter(|(value, _)| is_of(value, future)) {
                 self.add_candidate(value, true, frame.bias);
             }
         }
@@ -183,13 +182,14 @@ impl Search {
                 continue;
             }
             let Some((name, of_type)) = variable.description(types) else { continue };
+            let Some(of_type) = types.at(of_type) else { continue };
+            let is_pin = type_name::base(&of_type.path) == "core::pin::Pin";
+            if !is_pin && !VARIABLES.contains(&&*name) {
+                continue;
+            }
             for place in places {
-                let Some(of_type) = types.at(of_type) else { continue };
-                if !VARIABLES.contains(&&*name) && !matches!(place, Place::Word(_)) {
-                    continue;
-                }
-                let found = through_pins(types, frame.process, of_type, place);
-                if let Some((value, is_pinned)) = found.filter(|(value, _)| value.of_type.path == future) {
+                let found = through_pins(types, frame.process, Rc::clone(&of_type), place);
+                if let Some((value, is_pinned)) = found.filter(|(value, _)| is_of(value, future)) {
                     self.add_candidate(value, is_pinned, frame.bias);
                 }
             }
@@ -290,23 +290,25 @@ fn through_pins(
     for _ in 0..MAX_LAYERS {
         let layout = &of_type.layout;
         if layout.is_pointer && layout.size == 8 {
-            let address = match place {
-                Place::Memory(address) => u64::from_le_bytes(process.read(address, 8)?.try_into().ok()?),
-                Place::Word(word) => word,
-            };
             let target = layout.target?;
+            place = Place::Memory(pointer(process, place)?);
             of_type = types.follow(&of_type.clone(), target)?;
-            place = Place::Memory(address);
             is_pinned = true;
         } else if type_name::base(&of_type.path) == "core::pin::Pin" && layout.size == 8 {
             let [member] = &layout.members[..] else { return None };
             let member = member.of_type;
             let inner = types.follow(&of_type.clone(), member)?;
-            // A box is itself the future that is polled.
-            if !inner.layout.is_pointer {
+            // A box is a pointer in wrappers.
+            if inner.layout.is_pointer {
+                of_type = inner;
+            } else if type_name::base(&inner.path) == "alloc::boxed::Box" {
+                let target = types.follow(&inner, inner.layout.parameter("T")?)?;
+                place = Place::Memory(pointer(process, place)?);
+                of_type = target;
+                is_pinned = true;
+            } else {
                 break;
             }
-            of_type = inner;
         } else {
             break;
         }
@@ -317,17 +319,32 @@ fn through_pins(
     }
 }
 
+fn pointer(process: Process, place: Place) -> Option<u64> {
+    match place {
+        Place::Memory(address) => Some(u64::from_le_bytes(process.read(address, 8)?.try_into().ok()?)),
+        Place::Word(word) => Some(word),
+    }
+}
+
 /// Returns the name of the type of future that a function is for.
 fn future_of(function: &Function) -> Option<&str> {
     type_name::arguments(&function.name).first().map(|name| without_pins(name))
 }
 
-/// Returns the name of a future without `Pin<&mut …>` around it.
+/// Returns whether a value is a future of the type with this name.
+fn is_of(value: &Value, future: &str) -> bool {
+    without_pins(&value.of_type.path) == future
+}
+
+/// Returns the name of a future without `Pin<&mut …>` and `Pin<Box<…>>` around
+/// it.
 fn without_pins(name: &str) -> &str {
+    const PINS: [(&str, &str); 2] =
+        [("core::pin::Pin<&mut ", ">"), ("core::pin::Pin<alloc::boxed::Box<", ", alloc::alloc::Global>>")];
     let mut name = name.trim();
     for _ in 0..MAX_LAYERS {
-        let inner = name.strip_prefix("core::pin::Pin<&mut ").and_then(|name| name.strip_suffix('>'));
-        let Some(inner) = inner else { break };
+        let strip = |(begin, end): &(&str, &str)| name.strip_prefix(begin)?.strip_suffix(end);
+        let Some(inner) = PINS.iter().find_map(strip) else { break };
         name = inner.trim();
     }
     name
@@ -340,11 +357,12 @@ fn is_of_tokio(name: &str) -> bool {
 fn kind(function: &Function) -> FunctionKind {
     const RUNTIME: [&str; 8] =
         ["tokio", "core", "std", "alloc", "mio", "parking_lot", "parking_lot_core", "lock_api"];
+    const POLL_MODULES: [&str; 2] = ["tokio::runtime::task::raw", "tokio::runtime::task::harness"];
     let crate_name = function.module.split("::").next().unwrap_or_default();
     let is_block_on = function.name.starts_with("block_on") || function.module.ends_with("::block_on");
     match crate_name {
         "tokio" if is_block_on => FunctionKind::BlockOn,
-        "tokio" if function.module == "tokio::runtime::task::raw" && function.name.starts_with("poll<") => {
+        "tokio" if POLL_MODULES.contains(&&*function.module) && function.name.starts_with("poll") => {
             FunctionKind::PollTask
         }
         name if RUNTIME.contains(&name) => FunctionKind::Runtime,

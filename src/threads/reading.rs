@@ -84,12 +84,12 @@ fn waiting(
     let process = unwinder.process();
     let thread = map.thread(tid, call.sp);
     let mut copy = passive::copy(process, thread, call.sp, call.pc)?;
-    let mut unwound = unwind(&copy, Some(call), unwinder);
     // A build for debugging may have large futures on the stack, several times.
-    if !unwound.is_confirmed && copy.bytes.len() == STACK_BYTES {
+    let is_cut = copy.bytes.len() == STACK_BYTES;
+    if is_cut && stack_capture::unwind(&copy, Some(call), unwinder).evidence == Evidence::Leaf {
         copy = passive::copy_at_most(process, thread, call.sp, call.pc, MAX_STACK_BYTES)?;
-        unwound = unwind(&copy, Some(call), unwinder);
     }
+    let unwound = unwind(&copy, Some(call), unwinder);
     (Look::at(process, tid) == look).then_some(())?;
     let info = call_info(process, call, syscalls::find(call.number));
     let capture = stack_capture::capture(0, unwound.clone(), false, Some(info), unwinder);

@@ -1,13 +1,13 @@
 //! The futures that threads run with `block_on`.
 
-use loopscope::attach::{PsDocument, PsRoot, PsThread};
+use loopscope::Frame;
+use loopscope::attach::{PsDocument, PsRoot};
 use loopscope::report::printable;
 
 use crate::linux::text::awaits::{self, Awaits};
 use crate::linux::text::chain;
 use crate::linux::text::layout::{Emphasis, Page};
 use crate::linux::text::leaf;
-use crate::linux::text::threads;
 use crate::linux::text::words::count;
 
 /// How many futures are shown.
@@ -37,9 +37,8 @@ pub(super) fn add_lines(document: &PsDocument, page: &mut Page) {
 pub(super) fn add_chains(document: &PsDocument, page: &mut Page) {
     let shown = shown(document, page);
     for root in shown {
-        let thread = document.threads.iter().find(|thread| thread.tid == root.tid);
-        let place = thread.map(place).unwrap_or_default();
-        let head = format!("block_on{place}, in thread {} `{}`", root.tid, printable(&root.kind));
+        let place = root.site.as_ref().and_then(place).unwrap_or_default();
+        let head = format!("block_on{place} in thread {}: `{}`", root.tid, printable(&root.kind));
         page.blank_line();
         page.indented(0, Emphasis::Head, &head);
         awaits::add(&[Awaits::of_root(root)], 2, page);
@@ -63,7 +62,7 @@ fn add_rest(document: &PsDocument, shown: usize, mut add: impl FnMut(&str)) {
     }
 }
 
-/// Returns where the thread has called `block_on`.
-fn place(thread: &PsThread) -> String {
-    thread.site.as_ref().map(|_| format!(" {}", threads::place(thread))).unwrap_or_default()
+/// Returns where `block_on` was called.
+fn place(site: &Frame) -> Option<String> {
+    Some(format!(" at {}:{}", printable(site.file.as_deref()?), site.line?))
 }
