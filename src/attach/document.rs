@@ -33,6 +33,10 @@ pub struct PsDocument {
     pub threads: Vec<PsThread>,
     /// The tasks, sorted by id.
     pub tasks: Vec<PsTask>,
+    /// The futures that threads run with `block_on`, sorted by thread id: as
+    /// far as they could be found.
+    #[serde(default)]
+    pub roots: Vec<PsRoot>,
     /// What is certainly or probably wrong.
     pub verdicts: Vec<PsVerdict>,
     /// What was read, and what was not.
@@ -196,6 +200,25 @@ pub enum PsTaskState {
     Running,
     /// It has ended; its output waits to be taken.
     Complete,
+}
+
+/// The future that a thread runs with `block_on`, such as that of `main`. It is
+/// no task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PsRoot {
+    /// The [`PsThread::tid`] of the thread.
+    pub tid: i32,
+    /// The line that has called `block_on`.
+    pub site: Option<Frame>,
+    /// The name of the future, such as `app::main`.
+    pub kind: String,
+    /// What it awaits, outermost first.
+    pub chain: Vec<PsAwait>,
+    /// What the innermost await waits for.
+    pub leaf: Option<PsLeaf>,
+    /// Why the chain is empty or ends early, as a sentence.
+    pub chain_missing: Option<String>,
 }
 
 /// One await of a chain: a future that waits for the next one.

@@ -13,6 +13,7 @@ mod lock_queue;
 mod not_scheduled;
 pub(crate) mod own;
 mod ps;
+mod roots;
 mod runtimes;
 mod second_look;
 mod verdicts;
@@ -20,8 +21,8 @@ mod watch;
 
 pub use debug_info::add_debug_info;
 pub use document::{
-    PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask,
-    PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
+    PS_SCHEMA, PsAwait, PsBranch, PsCoverage, PsDocument, PsLeaf, PsRole, PsRoot, PsRuntime, PsRuntimeKind,
+    PsTask, PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;
 pub use own::ps_own;

@@ -7,6 +7,7 @@ use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsTask, PsTaskState, PsThread,
 };
 use crate::attach::error::AttachError;
+use crate::attach::roots::roots;
 use crate::attach::second_look::FirstLook;
 use crate::attach::{access, runtimes, second_look, verdicts};
 use crate::futures::{Chain, FutureReader};
@@ -87,6 +88,7 @@ pub(super) fn read(
     if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
         return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
     }
+    let roots = roots(&read_threads, &mut threads, &mut futures);
     // A task between a wake and its poll, or between two polls, looks the same
     // as one that is stuck. It does not for long.
     std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(described_at.elapsed()));
@@ -147,6 +149,7 @@ pub(super) fn read(
         runtimes,
         threads: read_threads,
         tasks,
+        roots,
         verdicts,
         coverage,
     })

@@ -8,6 +8,8 @@
 
 mod copy;
 pub(crate) mod descriptor;
+#[cfg(feature = "attach")]
+pub(crate) mod frames;
 pub(crate) mod loaded_code;
 pub(crate) mod machine;
 pub(crate) mod modules;

@@ -8,13 +8,24 @@ use crate::process::Process;
 /// checks before and after that the thread waits in the same call. Returns
 /// `None` if the stack cannot be read.
 pub(crate) fn copy(process: Process, thread: ThreadInfo, sp: u64, pc: u64) -> Option<CopiedStack> {
+    copy_at_most(process, thread, sp, pc, STACK_BYTES)
+}
+
+/// As [`copy`], with another limit of what is copied.
+pub(crate) fn copy_at_most(
+    process: Process,
+    thread: ThreadInfo,
+    sp: u64,
+    pc: u64,
+    max_bytes: usize,
+) -> Option<CopiedStack> {
     let start = usize::try_from(sp).ok()?;
     let (bytes, own_stack) = if (thread.stack_bottom..thread.stack_top).contains(&start) {
-        (process.read(sp, (thread.stack_top - start).min(STACK_BYTES))?, None)
+        (process.read(sp, (thread.stack_top - start).min(max_bytes))?, None)
     } else {
         // A stack whose bounds are not known is read up to the first page that
         // cannot be read.
-        (process.read_until_fault(sp, STACK_BYTES), own_stack(process, thread))
+        (process.read_until_fault(sp, max_bytes), own_stack(process, thread))
     };
     (!bytes.is_empty()).then_some(CopiedStack { ip: pc, sp, registers: None, bytes, own_stack })
 }

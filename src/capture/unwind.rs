@@ -191,6 +191,10 @@ impl Unwinder {
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
         let is_own_stack = stack.own_stack.is_none();
+        if let Some(walk) = self.walk_from_prologue(stack, &leaf).filter(|_| is_own_stack) {
+            let Walk { addresses, caller_sps, .. } = walk;
+            return Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed: true };
+        }
         let mut best = None::<(Doubt, Walk)>;
         // What each walk found by the frame pointer.
         let mut found = Vec::new();
@@ -209,7 +213,10 @@ impl Unwinder {
                 continue;
             }
             let walk = self.walk(stack, candidate);
-            if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
+            // The first frame of a thread is in a program or library.
+            let is_complete =
+                walk.is_complete && walk.addresses.last().is_some_and(|last| self.module_of(*last).is_some());
+            if (is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
                 found.push(walk.addresses[leaf.addresses.len()..].to_vec());
                 let is_better = |(least, longest): &(Doubt, Walk)| {
@@ -241,6 +248,20 @@ impl Unwinder {
                 Unwound { addresses, caller_sps, evidence: Evidence::Leaf, is_confirmed: false }
             }
         }
+    }
+
+    /// Unwinds a stack with the frame pointer that follows from the stack pointer
+    /// of the outermost frame that is certain: the function there has set it.
+    /// `None` if that walk does not reach the thread's first frame.
+    fn walk_from_prologue(&mut self, stack: &CopiedStack, leaf: &Walk) -> Option<Walk> {
+        let certain = leaf.addresses.len();
+        let ip = *leaf.addresses.last()?;
+        let sp = if certain == 1 { stack.sp } else { *leaf.caller_sps.get(certain - 2)? };
+        let start = self.module_of(ip).and_then(|module| function_start(module, ip))?;
+        let walk = self.walk(stack, machine::frame_pointer(self.process, start, ip, sp)?);
+        let last = *walk.addresses.last()?;
+        let is_whole = walk.is_complete && walk.addresses.len() > certain && self.module_of(last).is_some();
+        is_whole.then_some(walk)
     }
 
     /// Returns how doubtful a walk is whose first `certain` frames do not
@@ -361,10 +382,10 @@ fn has_backward_jump(module: &Module, address: u64) -> Option<bool> {
     })
 }
 
-type Tables<'m> = EndianSlice<'m, LittleEndian>;
+pub(super) type Tables<'m> = EndianSlice<'m, LittleEndian>;
 
 /// Calls `f` with the entry of the unwind tables for an address.
-fn with_description<T>(
+pub(super) fn with_description<T>(
     module: &Module,
     address: u64,
     f: impl FnOnce(FrameDescriptionEntry<Tables<'_>>, &EhFrame<Tables<'_>>, &BaseAddresses) -> Option<T>,

@@ -313,7 +313,7 @@ fn poll_fn(reader: &mut Reader<'_>, way: &Way, value: &Value) -> Option<Leaf> {
 }
 
 /// Returns a variable that a closure has captured.
-fn captured(reader: &mut Reader<'_>, closure: &Value, name: &str) -> Option<Value> {
+pub(super) fn captured(reader: &mut Reader<'_>, closure: &Value, name: &str) -> Option<Value> {
     reader.member(closure, &format!("_ref__{name}")).or_else(|| reader.member(closure, name))
 }
 

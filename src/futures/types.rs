@@ -76,7 +76,16 @@ impl Types {
         }
     }
 
-    fn entries(&mut self, unit: usize) -> Option<Rc<UnitEntries>> {
+    /// Returns the offsets of the units that may describe an address in the file.
+    pub(super) fn units_at(&self, address: u64) -> Vec<usize> {
+        self.info.units_at(address)
+    }
+
+    pub(super) fn unit(&mut self, unit: usize) -> Option<Rc<OpenUnit>> {
+        self.info.unit(unit)
+    }
+
+    pub(super) fn entries(&mut self, unit: usize) -> Option<Rc<UnitEntries>> {
         if let Some(entries) = self.entries.get(&unit) {
             return Some(Rc::clone(entries));
         }

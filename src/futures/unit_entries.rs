@@ -169,6 +169,13 @@ impl UnitEntries {
         here.map(|(_, entry)| *entry)
     }
 
+    /// Returns the entries of the functions that begin at an address or before
+    /// it, the nearest first.
+    pub(super) fn functions_up_to(&self, address: u64) -> impl Iterator<Item = usize> {
+        let after = self.functions.partition_point(|(begin, _)| *begin <= address);
+        self.functions[..after].iter().rev().map(|(_, entry)| *entry)
+    }
+
     /// Returns the entries of the types whose name is at a place in the section
     /// of names.
     pub(super) fn types_named(&self, name: u32) -> impl Iterator<Item = usize> {

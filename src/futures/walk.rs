@@ -39,7 +39,7 @@ const TRANSPARENT: [&str; 12] = [
 
 /// Futures that poll another future, and the member that holds it. In an enum
 /// it is a member of the present variant.
-const ADAPTERS: [(&str, &str); 23] = [
+const ADAPTERS: [(&str, &str); 24] = [
     ("tokio::task::coop::Coop", "fut"),
     ("tokio::runtime::coop::Coop", "fut"),
     ("tracing::instrument::Instrumented", "inner"),
@@ -47,6 +47,7 @@ const ADAPTERS: [(&str, &str); 23] = [
     ("tracing::instrument::WithDispatch", "inner"),
     ("tracing_futures::Instrumented", "inner"),
     ("tokio::time::timeout::Timeout", "value"),
+    ("tokio::task::local::RunUntil", "future"),
     ("tokio::task::task_local::TaskLocalFuture", "future"),
     ("tokio::task::coop::unconstrained::Unconstrained", "inner"),
     ("tokio::task::unconstrained::Unconstrained", "inner"),

@@ -2,6 +2,7 @@
 
 mod look;
 mod memory_map;
+mod parked;
 mod polled_task;
 mod printable;
 mod reading;
@@ -21,6 +22,7 @@ use crate::finding::{Frame, FrameKind, Site};
 use crate::process::Process;
 use crate::threads::look::Look;
 use crate::threads::memory_map::MemoryMap;
+pub(crate) use crate::threads::parked::ParkedThread;
 use crate::threads::printable::{printable, printable_frame};
 use crate::threads::reading::Reading;
 use crate::threads::registers::Registers;
@@ -108,7 +110,9 @@ impl ThreadReader {
         let mut read = Vec::new();
         for tid in self.thread_ids() {
             let name = procfs::thread_name(self.process, tid);
-            let reading = reading::read(tid, &map, self.registers, &mut self.unwinder);
+            let mut reading = reading::read(tid, &map, self.registers, &mut self.unwinder);
+            // Many threads are kept at once.
+            reading.shorten();
             // A thread that has ended has no name any more.
             let Some(name) = name.filter(|_| procfs::thread_name(self.process, tid).is_some()) else {
                 continue;
@@ -165,6 +169,12 @@ impl ThreadReader {
         let mut ids = procfs::thread_ids(self.process);
         ids.sort_unstable();
         ids
+    }
+
+    /// Reads a thread that waits; `None` if it does not wait any more, or if its
+    /// stack is not known for certain.
+    pub(crate) fn parked(&mut self, tid: i32) -> Option<ParkedThread> {
+        ParkedThread::read(tid, &MemoryMap::of(self.process), &mut self.unwinder)
     }
 
     /// Returns what the last reading left out, as sentences.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::capture::unwind::{Unwinder, Unwound};
-use crate::capture::{CopiedStack, passive};
+use crate::capture::{CopiedStack, STACK_BYTES, passive};
 use crate::evidence::Capture;
 use crate::finding::Evidence;
 use crate::threads::look::Look;
@@ -15,6 +15,9 @@ use crate::watchdog::{stack_capture, syscalls};
 
 /// How long a thread that computes may take until it has a sample.
 const SAMPLE_TIMEOUT: Duration = Duration::from_millis(200);
+/// A stack whose first frames are further out than a copy reaches is copied
+/// again, up to this length.
+const MAX_STACK_BYTES: usize = 1 << 20;
 /// How often a thread is read until nothing changes meanwhile.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -25,6 +28,16 @@ pub(super) struct Reading {
     /// The stack with what belongs to it.
     pub(super) stack: Option<ReadStack>,
     pub(super) capture: Capture,
+}
+
+impl Reading {
+    /// Drops what is more than a usual copy of the stack.
+    pub(super) fn shorten(&mut self) {
+        if let Some(stack) = &mut self.stack {
+            stack.copy.bytes.truncate(STACK_BYTES);
+            stack.copy.bytes.shrink_to_fit();
+        }
+    }
 }
 
 /// A stack as it was copied, and the addresses on it.
@@ -69,10 +82,16 @@ fn waiting(
     unwinder: &mut Unwinder,
 ) -> Option<Reading> {
     let process = unwinder.process();
-    let copy = passive::copy(process, map.thread(tid, call.sp), call.sp, call.pc)?;
+    let thread = map.thread(tid, call.sp);
+    let mut copy = passive::copy(process, thread, call.sp, call.pc)?;
+    // A build for debugging may have large futures on the stack, several times.
+    let is_cut = copy.bytes.len() == STACK_BYTES;
+    if is_cut && stack_capture::unwind(&copy, Some(call), unwinder).evidence == Evidence::Leaf {
+        copy = passive::copy_at_most(process, thread, call.sp, call.pc, MAX_STACK_BYTES)?;
+    }
+    let unwound = unwind(&copy, Some(call), unwinder);
     (Look::at(process, tid) == look).then_some(())?;
     let info = call_info(process, call, syscalls::find(call.number));
-    let unwound = unwind(&copy, Some(call), unwinder);
     let capture = stack_capture::capture(0, unwound.clone(), false, Some(info), unwinder);
     Some(Reading { look, stack: Some(ReadStack { copy, unwound }), capture })
 }

@@ -23,6 +23,17 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
 #[cfg(feature = "attach")]
 pub(crate) const SAMPLED_REGISTERS: u64 = 1 | 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
 
+/// The numbers that debug information has for registers: the stack pointer, the
+/// frame pointer, and those that a call leaves as they are.
+#[cfg(feature = "attach")]
+pub(crate) const STACK_POINTER: u16 = 31;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_POINTER: u16 = 29;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_REGISTERS: [u16; 2] = [STACK_POINTER, FRAME_POINTER];
+#[cfg(feature = "attach")]
+pub(crate) const KEPT_REGISTERS: [u16; 11] = [19, 20, 21, 22, 23, 24, 25, 26, 27, 28, FRAME_POINTER];
+
 /// Returns the registers of a sample, which has those of
 /// [`SAMPLED_REGISTERS`].
 #[cfg(feature = "attach")]
@@ -69,6 +80,36 @@ pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
     let instruction = u32::from_le_bytes(process.read(address, 4)?.try_into().ok()?);
     let instructions = i64::from((instruction << 6).cast_signed() >> 6);
     (instruction >> 26 == B).then(|| address.wrapping_add_signed(instructions * 4))
+}
+
+/// Returns the calls in the code of a function that pass an address in its own
+/// frame as their first argument: the distance from the stack pointer, and the
+/// function that is called.
+#[cfg(feature = "attach")]
+pub(crate) fn calls_with_own_address(code: &[u8], start: u64) -> Vec<(u64, u64)> {
+    let mut calls = Vec::new();
+    let mut argument = None;
+    for (at, word) in (start..).step_by(4).zip(code.as_chunks::<4>().0) {
+        let word = u32::from_le_bytes(*word);
+        // add x0, sp, bytes
+        if word & 0xFFC0_03FF == 0x9100_03E0 {
+            argument = Some(u64::from(word >> 10 & 0xFFF));
+        } else if word >> 26 == 0b10_0101 {
+            let instructions = i64::from((word << 6).cast_signed() >> 6);
+            let target = at.wrapping_add_signed(4 * instructions);
+            calls.extend(argument.take().map(|argument| (argument, target)));
+        } else if word & 0x1F == 0 || word >> 26 & 0b111 == 0b101 {
+            // It may write to x0, or it is another jump.
+            argument = None;
+        }
+    }
+    calls
+}
+
+/// Not known from the stack pointer: functions have several forms of their
+/// first instructions.
+pub(crate) fn frame_pointer(_process: Process, _start: u64, _ip: u64, _sp: u64) -> Option<u64> {
+    None
 }
 
 /// Returns whether the instruction before `ip` is `svc`.

@@ -6,11 +6,15 @@
 mod cpu;
 
 pub(crate) use cpu::{
-    direct_call_target, follows_syscall, jump_target, registers, syscall_number, unwind_registers,
+    direct_call_target, follows_syscall, frame_pointer, jump_target, registers, syscall_number,
+    unwind_registers,
 };
 
 #[cfg(feature = "attach")]
-pub(crate) use cpu::{SAMPLED_REGISTERS, registers_of_sample, registers_of_stopped};
+pub(crate) use cpu::{
+    FRAME_POINTER, FRAME_REGISTERS, KEPT_REGISTERS, SAMPLED_REGISTERS, STACK_POINTER, calls_with_own_address,
+    registers_of_sample, registers_of_stopped,
+};
 
 use crate::capture::target::REGISTERS;
 use crate::process::Process;

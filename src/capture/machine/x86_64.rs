@@ -1,6 +1,8 @@
 //! Registers and machine code of x86_64.
 
 use framehop::x86_64::UnwindRegsX86_64;
+#[cfg(feature = "attach")]
+use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::capture::machine::{Registers, code_before};
 use crate::process::Process;
@@ -22,6 +24,17 @@ pub(crate) fn registers(context: &libc::ucontext_t) -> Registers {
 /// registers: the first argument, frame pointer, `sp` and `ip`.
 #[cfg(feature = "attach")]
 pub(crate) const SAMPLED_REGISTERS: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8;
+
+/// The numbers that debug information has for registers: the stack pointer, the
+/// frame pointer, and those that a call leaves as they are.
+#[cfg(feature = "attach")]
+pub(crate) const STACK_POINTER: u16 = 7;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_POINTER: u16 = 6;
+#[cfg(feature = "attach")]
+pub(crate) const FRAME_REGISTERS: [u16; 2] = [STACK_POINTER, FRAME_POINTER];
+#[cfg(feature = "attach")]
+pub(crate) const KEPT_REGISTERS: [u16; 6] = [3, FRAME_POINTER, 12, 13, 14, 15];
 
 /// Returns the registers of a sample, which has those of
 /// [`SAMPLED_REGISTERS`].
@@ -52,8 +65,23 @@ pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Optio
     match [first, second] {
         CALL_THROUGH_POINTER => Some(u64::from_le_bytes(process.read(target, 8)?.try_into().ok()?)),
         [_, CALL] => Some(target),
-        _ => None,
+        _ => call_through_register(process, return_address),
     }
+}
+
+/// Returns the target of a call through a register which the instruction before
+/// it has loaded from a place that it contains: so calls code that was not
+/// optimised.
+fn call_through_register(process: Process, return_address: u64) -> Option<u64> {
+    // mov rax, [rip + distance]; call rax
+    const LOAD: [u8; 3] = [0x48, 0x8B, 0x05];
+    const CALL: [u8; 2] = [0xFF, 0xD0];
+    let code = code_before::<9>(process, return_address)?;
+    let (load, call) = code.split_first_chunk::<7>()?;
+    let distance = i32::from_le_bytes(*load.last_chunk()?);
+    let is_call = load.starts_with(&LOAD) && call == CALL;
+    let place = return_address.wrapping_sub(CALL.len() as u64).wrapping_add_signed(i64::from(distance));
+    is_call.then(|| Some(u64::from_le_bytes(process.read(place, 8)?.try_into().ok()?)))?
 }
 
 /// Returns where the jump at an address leads, if one is there: the compiler
@@ -77,6 +105,66 @@ pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
         }
         _ => None,
     }
+}
+
+/// Returns the frame pointer of a function that begins at `start` and has one,
+/// from its stack pointer: the first instructions of the function say how far
+/// apart they are. `None` if they do not.
+pub(crate) fn frame_pointer(process: Process, start: u64, ip: u64, sp: u64) -> Option<u64> {
+    const MAX_PROLOGUE_BYTES: u64 = 32;
+    // push rbp; mov rbp, rsp
+    const BEGIN: [u8; 4] = [0x55, 0x48, 0x89, 0xE5];
+    let length = ip.checked_sub(start)?.min(MAX_PROLOGUE_BYTES);
+    let code = process.read(start, usize::try_from(length).ok()?)?;
+    let mut rest = code.strip_prefix(&BEGIN)?;
+    let mut distance = 0;
+    loop {
+        (distance, rest) = match rest {
+            // A push of a register, of the first eight or of the others.
+            [0x50..=0x57, rest @ ..] | [0x41, 0x50..=0x57, rest @ ..] => (distance + 8, rest),
+            // sub rsp, bytes
+            [0x48, 0x83, 0xEC, bytes, ..] if *bytes < 0x80 => {
+                return sp.checked_add(distance + u64::from(*bytes));
+            }
+            [0x48, 0x81, 0xEC, bytes @ ..] => {
+                let bytes = u32::from_le_bytes(*bytes.first_chunk()?);
+                return sp.checked_add(distance + u64::from(bytes));
+            }
+            _ => return sp.checked_add(distance),
+        };
+    }
+}
+
+/// Returns the calls in the code of a function that pass an address in its own
+/// frame as their first argument: the distance from the stack pointer, and the
+/// function that is called.
+#[cfg(feature = "attach")]
+pub(crate) fn calls_with_own_address(code: &[u8], start: u64) -> Vec<(u64, u64)> {
+    const FIRST_ARGUMENT: [Register; 4] = [Register::RDI, Register::EDI, Register::DI, Register::DIL];
+    let mut calls = Vec::new();
+    let mut argument = None;
+    for instruction in &mut Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
+        let is_of_stack = instruction.memory_base() == Register::RSP
+            && instruction.memory_index() == Register::None
+            && instruction.segment_prefix() == Register::None;
+        let is_of_argument = instruction.op0_kind() == OpKind::Register
+            && FIRST_ARGUMENT.contains(&instruction.op0_register());
+        match (instruction.mnemonic(), instruction.op0_kind()) {
+            (Mnemonic::Call, OpKind::NearBranch64) => {
+                let target = instruction.near_branch_target();
+                calls.extend(argument.take().map(|argument| (argument, target)));
+            }
+            (Mnemonic::Lea, _) if is_of_argument && is_of_stack => {
+                argument = Some(instruction.memory_displacement64());
+            }
+            // Another value of the register, or another way to the next call.
+            (Mnemonic::Call | Mnemonic::Jmp | Mnemonic::Ret | Mnemonic::Xchg | Mnemonic::INVALID, _)
+            | (_, OpKind::NearBranch64 | OpKind::MemoryESRDI) => argument = None,
+            _ if is_of_argument => argument = None,
+            _ => {}
+        }
+    }
+    calls
 }
 
 /// Returns whether the instruction before `ip` is `syscall`.
@@ -115,8 +203,42 @@ mod tests {
         let through_a_pointer = [0x90, 0xFF, 0x15, 0, 0, 0, 0, 0x77, 0x66, 0x55, 0, 0, 0, 0, 0];
         let return_address = end(&through_a_pointer[..7]);
         assert_eq!(direct_call_target(Process::Own, return_address), Some(0x0055_6677));
-        let through_a_register = [0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
+        // The pointer lies directly behind the call, which is two bytes long.
+        let through_a_loaded_register =
+            [0x48, 0x8B, 0x05, 2, 0, 0, 0, 0xFF, 0xD0, 0x77, 0x66, 0x55, 0, 0, 0, 0, 0];
+        let return_address = end(&through_a_loaded_register[..9]);
+        assert_eq!(direct_call_target(Process::Own, return_address), Some(0x0055_6677));
+        let through_a_register = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xFF, 0xD0];
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
+    }
+
+    #[test]
+    fn the_begin_of_a_function_says_where_the_frame_pointer_is() {
+        let frame_pointer = |code: &[u8]| {
+            let start = code.as_ptr().addr() as u64;
+            super::frame_pointer(Process::Own, start, start + code.len() as u64, 0x1000)
+        };
+        let with_locals = [0x55, 0x48, 0x89, 0xE5, 0x41, 0x57, 0x53, 0x48, 0x83, 0xEC, 0x28, 0x90];
+        assert_eq!(frame_pointer(&with_locals), Some(0x1038));
+        let with_many = [0x55, 0x48, 0x89, 0xE5, 0x48, 0x81, 0xEC, 0x00, 0x02, 0, 0, 0x90];
+        assert_eq!(frame_pointer(&with_many), Some(0x1200));
+        assert_eq!(frame_pointer(&[0x55, 0x48, 0x89, 0xE5, 0x50, 0xE8, 0, 0, 0, 0]), Some(0x1008));
+        assert_eq!(frame_pointer(&[0x55, 0x41, 0x57, 0x48, 0x89, 0xE5, 0x90]), None);
+        assert_eq!(frame_pointer(&with_many[..9]), None, "cut short");
+    }
+
+    #[cfg(feature = "attach")]
+    #[test]
+    fn calls_with_an_address_of_the_frame_are_found() {
+        // lea rdi, [rsp+0x48]; mov rsi, r12; call; then a call with another rdi
+        // and one after a jump.
+        let code = [
+            0x48, 0x8D, 0x7C, 0x24, 0x48, 0x4C, 0x89, 0xE6, 0xE8, 0x10, 0, 0, 0, 0x48, 0x8D, 0x7C, 0x24,
+            0x10, 0x48, 0x89, 0xDF, 0xE8, 0, 0, 0, 0, 0x48, 0x8D, 0x7C, 0x24, 0x20, 0xEB, 0, 0xE8, 0, 0, 0,
+            0, 0x48, 0x8D, 0x7F, 0x10, 0xE8, 0, 0, 0, 0,
+        ];
+        assert_eq!(calls_with_own_address(&code, 0x1000), [(0x48, 0x101D)]);
+        assert_eq!(calls_with_own_address(&[0x06, 0xFF], 0), []);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::Elf;
 use crate::diagnose::image::lines;
 use crate::diagnose::image::missing::MissingLines;
-use crate::diagnose::image::sections::{dwarf, lines_source};
+use crate::diagnose::image::sections::{dwarf_with_places, lines_source};
 use crate::diagnose::image::split::{self, SplitUnits};
 use crate::diagnose::image::symbol_table;
 use crate::diagnose::image::units::{self, UnitIndex};
@@ -69,7 +69,7 @@ impl DebugInfo {
         let debug_file = split::debug_file(elf, file);
         let source = debug_file.as_ref().unwrap_or(elf);
         lines_source(source, &file.path)?;
-        let dwarf = Rc::new(dwarf(source, max_memory)?);
+        let dwarf = Rc::new(dwarf_with_places(source, max_memory)?);
         let index = UnitIndex::read(&dwarf);
         Ok(Self { dwarf, index, split: SplitUnits::new(file, max_memory), open: HashMap::new() })
     }

@@ -18,6 +18,20 @@ pub(super) fn lines_source(elf: &Elf, path: &str) -> Result<(), MissingLines> {
 
 /// Returns the debug information of a file.
 pub(super) fn dwarf(elf: &Elf, max_memory: u64) -> Result<Dwarf<Bytes>, MissingLines> {
+    load(elf, max_memory, |_| false)
+}
+
+/// As [`dwarf`], with the places of variables.
+#[cfg(feature = "attach")]
+pub(super) fn dwarf_with_places(elf: &Elf, max_memory: u64) -> Result<Dwarf<Bytes>, MissingLines> {
+    load(elf, max_memory, |id| matches!(id, SectionId::DebugLoc | SectionId::DebugLocLists))
+}
+
+fn load(
+    elf: &Elf,
+    max_memory: u64,
+    is_needed_too: impl Fn(SectionId) -> bool,
+) -> Result<Dwarf<Bytes>, MissingLines> {
     let mut memory_left = max_memory;
     Dwarf::load(|id| {
         let is_needed = matches!(
@@ -32,6 +46,10 @@ pub(super) fn dwarf(elf: &Elf, max_memory: u64) -> Result<Dwarf<Bytes>, MissingL
                 | SectionId::DebugStr
                 | SectionId::DebugStrOffsets
         );
-        if is_needed { elf.bytes_of(id.name(), &mut memory_left) } else { Ok(Bytes::empty()) }
+        if is_needed || is_needed_too(id) {
+            elf.bytes_of(id.name(), &mut memory_left)
+        } else {
+            Ok(Bytes::empty())
+        }
     })
 }

@@ -1,7 +1,7 @@
 //! A chain of awaits, step by step, with the branches of what waits for several
 //! futures at once.
 
-use loopscope::attach::{PsAwait, PsBranch, PsLeaf, PsTask};
+use loopscope::attach::{PsAwait, PsBranch, PsLeaf, PsRoot, PsTask};
 use loopscope::report::{printable, width};
 
 use crate::linux::text::chain;
@@ -27,6 +27,10 @@ pub(super) struct Awaits<'a> {
 impl<'a> Awaits<'a> {
     pub(super) fn of_task(task: &'a PsTask) -> Self {
         Self { chain: &task.chain, leaf: task.leaf.as_ref(), missing: task.chain_missing.as_deref() }
+    }
+
+    pub(super) fn of_root(root: &'a PsRoot) -> Self {
+        Self { chain: &root.chain, leaf: root.leaf.as_ref(), missing: root.chain_missing.as_deref() }
     }
 
     fn branches(self) -> Vec<Self> {

@@ -47,7 +47,11 @@ pub(super) fn groups<'a, K: Ord>(
 /// application, else the innermost one with a line, else the innermost one.
 /// `None` without a chain.
 pub(super) fn place(task: &PsTask) -> Option<&PsAwait> {
-    let chain = &task.chain;
+    place_in(&task.chain)
+}
+
+/// Returns that place of a chain.
+pub(super) fn place_in(chain: &[PsAwait]) -> Option<&PsAwait> {
     let with_line = || chain.iter().rev().filter(|step| step.line.is_some());
     with_line().find(|step| is_of_application(step)).or_else(|| with_line().next()).or_else(|| chain.last())
 }

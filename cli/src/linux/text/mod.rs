@@ -9,6 +9,7 @@ mod coverage;
 mod kinds;
 mod layout;
 mod leaf;
+mod roots;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -38,6 +39,7 @@ pub(crate) fn text(document: &PsDocument, view: &View) -> String {
     verdicts::add(document, &mut page);
     threads::add(document, &mut page);
     if view.is_tree {
+        roots::add_chains(document, &mut page);
         tree::add(document, &mut page);
     } else {
         kinds::add(document, &mut page);

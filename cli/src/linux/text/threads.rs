@@ -8,6 +8,7 @@ use loopscope::report::printable;
 
 use crate::linux::text::chain;
 use crate::linux::text::layout::{Emphasis, Page};
+use crate::linux::text::roots;
 use crate::linux::text::words::{count, thousands, time};
 
 /// How many places of threads of one role have lines.
@@ -34,6 +35,9 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
         let text = [Some(states).filter(|text| !text.is_empty()), jobs];
         page.labelled(label, &text.into_iter().flatten().collect::<Vec<_>>().join("; "));
         places(&threads, document, page);
+        if role == PsRole::BlockOn && !page.view.is_tree {
+            roots::add_lines(document, page);
+        }
     }
     let others = of_role(PsRole::Other);
     if !others.is_empty() {

@@ -1,0 +1,66 @@
+//! The futures of `block_on`, each on the stack of a thread.
+
+use crate::attach::document::{PsRole, PsRoot, PsThread, PsThreadState};
+use crate::finding::{Frame, FrameKind};
+use crate::futures::{Chain, FutureReader};
+use crate::threads::ThreadReader;
+
+/// How often a thread is read that runs meanwhile.
+const MAX_ATTEMPTS: usize = 3;
+/// The number of futures that are read.
+const MAX_ROOTS: usize = 256;
+
+/// Returns the future of each thread that runs a `block_on`.
+pub(super) fn roots(
+    found: &[PsThread],
+    threads: &mut ThreadReader,
+    futures: &mut FutureReader,
+) -> Vec<PsRoot> {
+    let is_waiting = |thread: &&PsThread| {
+        use PsThreadState::{Blocked, DrivingIo, Parked, Waiting};
+        matches!(thread.state, Blocked | DrivingIo | Parked | Waiting)
+    };
+    let waiting = found.iter().filter(is_waiting).filter(has_block_on).take(MAX_ROOTS);
+    waiting.filter_map(|thread| root(thread, threads, futures)).collect()
+}
+
+/// Returns whether a thread runs a `block_on`. A job of the blocking pool may do
+/// so, too.
+fn has_block_on(thread: &&PsThread) -> bool {
+    thread.role == PsRole::BlockOn || thread.stack.iter().any(is_block_on)
+}
+
+fn is_block_on(frame: &Frame) -> bool {
+    frame.kind == FrameKind::Runtime && frame.function.rsplit("::").next() == Some("block_on")
+}
+
+/// Returns the line that has called the innermost `block_on`.
+fn site(thread: &PsThread) -> Option<Frame> {
+    let within = thread.stack.iter().skip_while(|frame| !is_block_on(frame));
+    let is_of_program = |frame: &&Frame| matches!(frame.kind, FrameKind::Application | FrameKind::Dependency);
+    within.filter(is_of_program).find(|frame| frame.line.is_some()).cloned()
+}
+
+fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReader) -> Option<PsRoot> {
+    let mut missing = None;
+    for _ in 0..MAX_ATTEMPTS {
+        let parked = threads.parked(thread.tid)?;
+        let root = futures.root(&parked.frames)?;
+        let document = |chain: Chain| PsRoot {
+            tid: thread.tid,
+            site: site(thread),
+            kind: root.name.clone().unwrap_or_else(|| "a future".to_owned()),
+            chain: chain.awaits,
+            leaf: chain.leaf,
+            chain_missing: chain.missing,
+        };
+        if parked.is_still() {
+            return Some(document(root.chain.clone()));
+        }
+        missing = Some(document(Chain {
+            missing: Some("the thread ran while it was read".to_owned()),
+            ..Chain::default()
+        }));
+    }
+    missing
+}
