@@ -4,6 +4,7 @@ mod chain;
 mod jump;
 mod layout;
 mod leaf;
+mod macro_line;
 mod memory;
 mod type_name;
 mod types;

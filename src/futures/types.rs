@@ -8,6 +8,7 @@ use gimli::{UnitOffset, constants};
 
 use crate::diagnose::image::{DebugInfo, OpenUnit};
 use crate::futures::layout::{EntryId, Layout, MAX_NAME_BYTES, Reference};
+use crate::futures::macro_line::MacroAwait;
 use crate::futures::type_name;
 use crate::futures::unit_entries::UnitEntries;
 use crate::source_path;
@@ -23,7 +24,9 @@ const MAX_NAME_STEPS: usize = 16;
 /// The types of one program or library.
 #[derive(Debug)]
 pub(super) struct Types {
-    info: DebugInfo,
+    pub(super) info: DebugInfo,
+    /// The lines of awaits in macros that were asked for.
+    pub(super) macro_lines: HashMap<MacroAwait, Option<u32>>,
     entries: HashMap<usize, Rc<UnitEntries>>,
     types: HashMap<EntryId, Option<Rc<Type>>>,
     files: HashMap<(usize, u64), Option<Rc<str>>>,
@@ -67,6 +70,7 @@ impl Types {
     pub(super) fn new(info: DebugInfo) -> Self {
         Self {
             info,
+            macro_lines: HashMap::new(),
             entries: HashMap::new(),
             types: HashMap::new(),
             files: HashMap::new(),
@@ -76,7 +80,7 @@ impl Types {
         }
     }
 
-    fn entries(&mut self, unit: usize) -> Option<Rc<UnitEntries>> {
+    pub(super) fn entries(&mut self, unit: usize) -> Option<Rc<UnitEntries>> {
         if let Some(entries) = self.entries.get(&unit) {
             return Some(Rc::clone(entries));
         }
@@ -121,9 +125,7 @@ impl Types {
     /// Returns the type that another unit describes whole. If several units
     /// describe different types of the same name, none is returned.
     fn defined(&mut self, declared: &Type, name: u32) -> Option<Rc<Type>> {
-        self.search_all();
-        let mut units: Vec<_> = self.entries.keys().copied().collect();
-        units.sort_unstable();
+        let units = self.all_units();
         let module = declared.path.strip_suffix(declared.layout.name.as_str())?;
         let module = module.strip_suffix("::").unwrap_or(module);
         let mut found = None::<Rc<Type>>;
@@ -212,9 +214,7 @@ impl Types {
             return Some(cell);
         }
         // An optimisation of the whole program has each type only once.
-        self.search_all();
-        let mut units: Vec<_> = self.entries.keys().copied().collect();
-        units.sort_unstable();
+        let units = self.all_units();
         let mut found = None::<Rc<Type>>;
         for unit in units {
             let Some(cell) = self.cell_in(unit, poll) else { continue };
@@ -320,6 +320,14 @@ impl Types {
             }
         }
         found
+    }
+
+    /// Reads the places of the entries of all units. Returns the units.
+    pub(super) fn all_units(&mut self) -> Vec<usize> {
+        self.search_all();
+        let mut units: Vec<_> = self.entries.keys().copied().collect();
+        units.sort_unstable();
+        units
     }
 
     fn search_all(&mut self) {

@@ -39,6 +39,9 @@ pub(super) struct UnitEntries {
     pub(super) cells: Vec<(u32, usize)>,
     /// The functions that poll tasks, also those that the linker removed.
     pub(super) polls: Vec<usize>,
+    /// The functions that poll async functions and blocks: the places of their
+    /// names and their entries.
+    pub(super) coroutines: Vec<(u32, usize)>,
     /// The types that the unit describes whole: the place of the name in the
     /// section of names, and the entry. Sorted.
     types: Vec<(u32, u32)>,
@@ -96,6 +99,7 @@ impl UnitEntries {
                 constants::DW_TAG_subprogram => {
                     let wanted = [constants::DW_AT_low_pc, constants::DW_AT_name];
                     let [low, name] = read_some(&mut entries, specifications, wanted)?;
+                    self.add_coroutine(unit, offset, name.as_ref());
                     let Some(low) = low else { continue };
                     if self.is_in(&POLL_MODULE, &around)
                         && let Some(name) = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES))
@@ -134,6 +138,15 @@ impl UnitEntries {
     fn is_in(&self, module: &[&str], around: &[(isize, usize)]) -> bool {
         let name = |(_, place): &(isize, usize)| self.namespaces[*place].name.as_str();
         around.len() == module.len() && around.iter().map(name).eq(module.iter().copied())
+    }
+
+    fn add_coroutine(&mut self, unit: &OpenUnit, entry: usize, name: Option<&AttributeValue<Bytes>>) {
+        let Some(place) = name.and_then(|name| name_offset(unit, name)) else { return };
+        let text = name.and_then(|name| unit.text(name.clone(), MAX_PREFIX_BYTES));
+        let is_coroutine = text.is_some_and(|text| text.starts_with("{async_"));
+        if is_coroutine && self.coroutines.len() < MAX_CELLS {
+            self.coroutines.push((place, entry));
+        }
     }
 
     fn add_vtable(
