@@ -67,7 +67,9 @@ impl Types {
         let mut end = || ends.next()?.member.as_ref();
         let (begin, end) = (end()?, end()?);
         let file = self.file(coroutine.unit, begin.file?)?;
-        let lines = begin.line?..=end.line?;
+        let (begin, end) = (begin.line?, end.line?);
+        // An attribute may have given the whole function its own line.
+        let is_within = |line: &u32| begin >= end || (begin..=end).contains(line);
         let mut found = None;
         for unit in self.all_units() {
             let entries = self.entries(unit)?;
@@ -82,7 +84,7 @@ impl Types {
                     if of_type.is_none_or(|of_type| of_type.path != awaitee.path) {
                         continue;
                     }
-                    let line = variable.line.filter(|line| lines.contains(line))?;
+                    let line = variable.line.filter(is_within)?;
                     if self.file(unit, variable.file?)? != file || found.is_some_and(|other| other != line) {
                         return None;
                     }
