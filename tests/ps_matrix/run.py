@@ -32,7 +32,7 @@ LTO = {"lto": "fat", "codegen-units": 1}
 V0 = "-C symbol-mangling-version=v0"
 BUILD_ID = "-C link-arg=-Wl,--build-id"
 # "full" of Tokio has parking_lot: it is left out, except where asked for.
-FEATURES = ["fs", "io-util", "io-std", "macros", "net", "process", "rt-multi-thread", "signal", "sync", "time"]
+FEATURES = ["io-util", "macros", "net", "rt-multi-thread", "sync", "time"]
 
 # Name: (profile settings, RUSTFLAGS, more features of Tokio, what is done with
 # the debug information).
