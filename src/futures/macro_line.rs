@@ -17,9 +17,6 @@ const MAX_LINES: usize = 1 << 12;
 /// The number of entries that are read of one function.
 const MAX_ENTRIES: usize = 1 << 16;
 
-/// An await: the path of the async function's type, and that of what it awaits.
-pub(super) type MacroAwait = (String, String);
-
 /// A variable for what is awaited.
 #[derive(Debug, Default)]
 struct Variable {

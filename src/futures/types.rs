@@ -8,7 +8,6 @@ use gimli::{UnitOffset, constants};
 
 use crate::diagnose::image::{DebugInfo, OpenUnit};
 use crate::futures::layout::{EntryId, Layout, MAX_NAME_BYTES, Reference};
-use crate::futures::macro_line::MacroAwait;
 use crate::futures::type_name;
 use crate::futures::unit_entries::UnitEntries;
 use crate::source_path;
@@ -20,6 +19,9 @@ const MAX_FILES: usize = 1 << 14;
 const MAX_SEARCHED_BYTES: u64 = 1 << 30;
 /// An entry names its function through at most this many other entries.
 const MAX_NAME_STEPS: usize = 16;
+
+/// An await: the path of the async function's type, and that of what it awaits.
+type MacroAwait = (String, String);
 
 /// The types of one program or library.
 #[derive(Debug)]

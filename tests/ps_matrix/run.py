@@ -60,18 +60,21 @@ FLAVOURS = {
     "apart-folder": ({"debug": "full"}, BUILD_ID, [], "folder"),
 }
 QUICK = [("1.32.0", "no-debug"), ("1.54.1", "stripped"), ("1.54.1", "full-unstable")]
-COLUMNS = ["names", "states", "wakers", "spawned", "chains", "lines", "leaves", "branches"]
+COLUMNS = ["names", "states", "wakers", "spawned", "chains", "lines", "leaves", "branches", "threads"]
+# What the threads of the server are for. Two of the three `block_on` are a
+# current-thread runtime; one waits in a runtime with workers.
+THREADS = {"worker": 2, "blocking": 2, "block_on": 3}
 
 # The columns that a flavour must have, with the number of values that may be
 # unavailable. In the legacy form, a symbol does not name a function that is
 # passed as a value: the four jobs of the blocking pool have no name.
 JOBS = 4
 ALWAYS = {"states": 0, "wakers": 0}
-FULL = {**ALWAYS, "names": JOBS, "chains": 0, "lines": 0, "leaves": 0, "branches": 0}
+FULL = {**ALWAYS, "names": JOBS, "chains": 0, "lines": 0, "leaves": 0, "branches": 0, "threads": 0}
 FLOORS = {
     "no-debug": ALWAYS,
     "stripped": ALWAYS,
-    "line-tables": {**ALWAYS, "names": JOBS},
+    "line-tables": {**ALWAYS, "names": JOBS, "threads": 0},
     "full-unstable": {**FULL, "spawned": 0},
     "full-tracing": {**FULL, "spawned": 0},
     "full-v0": {**FULL, "names": 0},
@@ -204,6 +207,11 @@ def compare(truth, document):
             errors.append(f"false: task {id}, {task['state']}, {task['kind']}")
     if len(found) != len(document["tasks"]):
         errors.append("an id appears twice")
+    for role, count in THREADS.items():
+        seen = sum(thread["role"] == role for thread in document["threads"])
+        for at in range(max(seen, count)):
+            is_right = True if at < min(seen, count) else None if at < count else False
+            cells["threads"].add(is_right, f"{seen} threads are {role}, not {count}")
     return cells, len(known & set(found)), errors
 
 
@@ -265,7 +273,7 @@ def compare_awaits(awaits, leaf, seen, cells, label):
 
 
 def read(program, loopscope, options):
-    server = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([program, "--block-worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     # A server that does not become ready ends the run.
     deadline = threading.Timer(SERVER_TIMEOUT_SECONDS, server.kill)
     deadline.start()

@@ -6,7 +6,7 @@
 mod cpu;
 
 pub(crate) use cpu::{
-    direct_call_target, follows_syscall, jump_target, registers, syscall_number, unwind_registers,
+    direct_call_target, follows_syscall, has_jump, jump_target, registers, syscall_number, unwind_registers,
 };
 
 #[cfg(feature = "attach")]
