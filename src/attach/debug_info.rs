@@ -8,7 +8,9 @@ use crate::diagnose::image::given_files;
 use crate::process::Process;
 
 /// Adds a file with the debug information of the program that the process `pid`
-/// runs, for a program that was stripped. All later readings use it. Files that
+/// runs, for a program that was stripped. All later readings use it. `path` may
+/// also be a folder that is laid out as `/usr/lib/debug/`: the file is then
+/// found by the build id of the program. Files that
 /// the system knows are found without this: by `.gnu_debuglink`, below
 /// `/usr/lib/debug/.build-id`, and beside the program.
 ///

@@ -1,7 +1,9 @@
 //! Finds the return addresses in a copied stack by the unwind tables. The
 //! program needs neither frame pointers nor debug information.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,8 @@ const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 const MAX_RECONSTRUCTION_WALKS: u32 = 128;
 /// How many jumps are followed from the target of a call.
 const MAX_JUMPS: usize = 3;
+/// So much code of a function is searched for a jump to another one.
+const MAX_FUNCTION_BYTES: usize = 16 * 1024;
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -65,8 +69,7 @@ struct Doubt {
     /// frames whose positions are certain.
     is_unconfirmed: bool,
     /// The number of direct calls whose target is not the function of the next
-    /// inner frame. A stale frame causes such a mismatch, and sometimes a tail
-    /// call.
+    /// inner frame. A stale frame causes such a mismatch.
     mismatches: usize,
 }
 
@@ -183,7 +186,9 @@ impl Unwinder {
     /// stack for an address that the register may hold: a return address is
     /// above it, and a walk from it reaches the thread's first frame. This is
     /// no proof, because the frame there may be stale, so the result is marked
-    /// as [`Evidence::Reconstructed`].
+    /// as [`Evidence::Reconstructed`]. A stale frame may also seem to be the
+    /// first one: the thread's first frame is the outermost one that is
+    /// reached.
     ///
     /// A walk from another stack than the thread's own seldom reaches that
     /// frame, or seems to reach it at the other stack's end. There the longest
@@ -195,9 +200,7 @@ impl Unwinder {
             let Walk { addresses, caller_sps, .. } = walk;
             return Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed: true };
         }
-        let mut best = None::<(Doubt, Walk)>;
-        // What each walk found by the frame pointer.
-        let mut found = Vec::new();
+        let mut found = Vec::<(Doubt, Walk)>::new();
         // Whether pairs of frames are callee and caller: the outer ones are the
         // same in nearly all walks.
         let mut known_calls = HashMap::new();
@@ -218,14 +221,7 @@ impl Unwinder {
                 walk.is_complete && walk.addresses.last().is_some_and(|last| self.module_of(*last).is_some());
             if (is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
-                found.push(walk.addresses[leaf.addresses.len()..].to_vec());
-                let is_better = |(least, longest): &(Doubt, Walk)| {
-                    let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
-                    doubt < *least || doubt == *least && is_longer
-                };
-                if best.as_ref().is_none_or(is_better) {
-                    best = Some((doubt, walk));
-                }
+                found.push((doubt, walk));
                 if doubt == Doubt::default() && is_own_stack {
                     break;
                 }
@@ -235,12 +231,20 @@ impl Unwinder {
                 break;
             }
         }
+        if is_own_stack {
+            keep_outermost(&mut found);
+        }
+        let length = |walk: &Walk| if is_own_stack { 0 } else { walk.addresses.len() };
+        let best = found.iter().min_by_key(|(doubt, walk)| (*doubt, Reverse(length(walk))));
         match best {
             Some((doubt, Walk { addresses, caller_sps, .. })) => {
                 // A walk that begins further out leaves frames out. If all
                 // others do, none of them contradicts the best one.
-                let is_undisputed = || found.iter().all(|other| addresses.ends_with(other));
+                let certain = leaf.addresses.len();
+                let is_part = |other: &Walk| addresses.ends_with(&other.addresses[certain..]);
+                let is_undisputed = || found.iter().all(|(_, other)| is_part(other));
                 let is_confirmed = is_own_stack && (!doubt.is_unconfirmed || is_undisputed());
+                let (addresses, caller_sps) = (addresses.clone(), caller_sps.clone());
                 Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed }
             }
             None => {
@@ -261,7 +265,9 @@ impl Unwinder {
         let walk = self.walk(stack, machine::frame_pointer(self.process, start, ip, sp)?);
         let last = *walk.addresses.last()?;
         let is_whole = walk.is_complete && walk.addresses.len() > certain && self.module_of(last).is_some();
-        is_whole.then_some(walk)
+        // The function may have moved its stack pointer since.
+        let has_mismatch = || self.doubt(&walk.addresses, certain, &mut HashMap::new()).mismatches > 0;
+        (is_whole && !has_mismatch()).then_some(walk)
     }
 
     /// Returns how doubtful a walk is whose first `certain` frames do not
@@ -288,8 +294,20 @@ impl Unwinder {
     fn is_call_of_next_frame(&self, caller: u64, callee: u64) -> Option<bool> {
         let target = machine::direct_call_target(self.process, caller.wrapping_add(1))?;
         let jump = |from: &u64| machine::jump_target(self.process, *from);
-        let mut targets = std::iter::successors(Some(target), jump).take(MAX_JUMPS);
-        Some(targets.any(|target| self.is_within(callee, target)))
+        let targets: Vec<_> = std::iter::successors(Some(target), jump).take(MAX_JUMPS).collect();
+        let is_target = targets.iter().any(|target| self.is_within(callee, *target));
+        Some(is_target || targets.last().is_some_and(|target| self.jumps_to_function_of(*target, callee)))
+    }
+
+    /// Returns whether the function that begins at `start` may end with a jump
+    /// to the function in which `callee` is.
+    fn jumps_to_function_of(&self, start: u64, callee: u64) -> bool {
+        let function = self.module_of(start).and_then(|module| function_range(module, start));
+        let target = self.module_of(callee).and_then(|module| function_start(module, callee));
+        let (Some(function), Some(target)) = (function, target) else { return false };
+        let length = usize::try_from(function.end - function.start).unwrap_or(usize::MAX);
+        let code = self.process.read(function.start, length.min(MAX_FUNCTION_BYTES));
+        code.is_some_and(|code| machine::has_jump(&code, function.start, target))
     }
 
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> Walk {
@@ -341,8 +359,22 @@ impl Unwinder {
     }
 }
 
+/// Keeps the walks that reach the first frame of a thread. The others end at a
+/// frame further in, which is stale.
+fn keep_outermost(walks: &mut Vec<(Doubt, Walk)>) {
+    let outermost = walks.iter().filter_map(|(_, walk)| walk.caller_sps.last()).max().copied();
+    walks.retain(|(_, walk)| walk.caller_sps.last().copied() == outermost);
+}
+
 fn function_start(module: &Module, address: u64) -> Option<u64> {
-    with_description(module, address, |description, _, _| Some(description.initial_address()))
+    Some(function_range(module, address)?.start)
+}
+
+fn function_range(module: &Module, address: u64) -> Option<Range<u64>> {
+    with_description(module, address, |description, _, _| {
+        let start = description.initial_address();
+        Some(start..start.checked_add(description.len())?)
+    })
 }
 
 /// Returns whether an expression of the tables jumps backward.
@@ -423,8 +455,7 @@ mod tests {
     /// those are taken.
     #[test]
     fn an_image_below_its_own_addresses_has_tables() {
-        let section =
-            |range: std::ops::Range<u64>| Some(Section { range, bytes: SectionBytes::new(vec![0; 64]) });
+        let section = |range: Range<u64>| Some(Section { range, bytes: SectionBytes::new(vec![0; 64]) });
         let module = Module {
             file: Arc::new(CodeFile::none()),
             bias: 0_u64.wrapping_sub(0x1000),
@@ -442,5 +473,27 @@ mod tests {
         let mut frames = unwinder.iter_frames(0x1_1000, registers, &mut cache, &mut read);
         assert_eq!(frames.next().ok().flatten().map(|frame| frame.address_for_lookup()), Some(0x1_1000));
         assert!(!matches!(frames.next(), Ok(Some(_))), "the tables are empty");
+    }
+
+    #[test]
+    fn a_stale_frame_without_a_caller_is_not_the_first_one() {
+        let walk = |addresses: &[u64], caller_sps: &[u64]| Walk {
+            addresses: addresses.to_vec(),
+            caller_sps: caller_sps.to_vec(),
+            is_complete: true,
+        };
+        let tail_call = Doubt { is_unconfirmed: true, mismatches: 1 };
+        let right = walk(&[1, 2, 3, 4], &[0x100, 0x200, 0x300]);
+        let inner_part = walk(&[1, 3, 4], &[0x100, 0x300]);
+        let stale = Doubt { is_unconfirmed: true, mismatches: 0 };
+        let mut walks = vec![
+            (tail_call, right),
+            (stale, walk(&[1, 9], &[0x100])),
+            (tail_call, inner_part),
+            (stale, walk(&[1, 8, 7], &[0x100, 0x180])),
+        ];
+        keep_outermost(&mut walks);
+        let kept: Vec<_> = walks.iter().map(|(_, walk)| walk.addresses.as_slice()).collect();
+        assert_eq!(kept, [&[1, 2, 3, 4][..], &[1, 3, 4]]);
     }
 }

@@ -4,6 +4,7 @@ mod chain;
 mod hold;
 mod layout;
 mod leaf;
+mod macro_line;
 mod memory;
 mod place;
 mod root;

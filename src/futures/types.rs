@@ -20,10 +20,15 @@ const MAX_SEARCHED_BYTES: u64 = 1 << 30;
 /// An entry names its function through at most this many other entries.
 const MAX_NAME_STEPS: usize = 16;
 
+/// An await: the path of the async function's type, and that of what it awaits.
+type MacroAwait = (String, String);
+
 /// The types of one program or library.
 #[derive(Debug)]
 pub(super) struct Types {
-    info: DebugInfo,
+    pub(super) info: DebugInfo,
+    /// The lines of awaits in macros that were asked for.
+    pub(super) macro_lines: HashMap<MacroAwait, Option<u32>>,
     entries: HashMap<usize, Rc<UnitEntries>>,
     types: HashMap<EntryId, Option<Rc<Type>>>,
     files: HashMap<(usize, u64), Option<Rc<str>>>,
@@ -67,6 +72,7 @@ impl Types {
     pub(super) fn new(info: DebugInfo) -> Self {
         Self {
             info,
+            macro_lines: HashMap::new(),
             entries: HashMap::new(),
             types: HashMap::new(),
             files: HashMap::new(),
@@ -130,9 +136,7 @@ impl Types {
     /// Returns the type that another unit describes whole. If several units
     /// describe different types of the same name, none is returned.
     fn defined(&mut self, declared: &Type, name: u32) -> Option<Rc<Type>> {
-        self.search_all();
-        let mut units: Vec<_> = self.entries.keys().copied().collect();
-        units.sort_unstable();
+        let units = self.all_units();
         let module = declared.path.strip_suffix(declared.layout.name.as_str())?;
         let module = module.strip_suffix("::").unwrap_or(module);
         let mut found = None::<Rc<Type>>;
@@ -221,9 +225,7 @@ impl Types {
             return Some(cell);
         }
         // An optimisation of the whole program has each type only once.
-        self.search_all();
-        let mut units: Vec<_> = self.entries.keys().copied().collect();
-        units.sort_unstable();
+        let units = self.all_units();
         let mut found = None::<Rc<Type>>;
         for unit in units {
             let Some(cell) = self.cell_in(unit, poll) else { continue };
@@ -329,6 +331,14 @@ impl Types {
             }
         }
         found
+    }
+
+    /// Reads the places of the entries of all units. Returns the units.
+    pub(super) fn all_units(&mut self) -> Vec<usize> {
+        self.search_all();
+        let mut units: Vec<_> = self.entries.keys().copied().collect();
+        units.sort_unstable();
+        units
     }
 
     fn search_all(&mut self) {

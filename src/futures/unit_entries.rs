@@ -20,8 +20,6 @@ const MAX_NAMESPACE_BYTES: usize = 1024;
 /// The first bytes of a name say whether it is that of a function or a cell.
 const MAX_PREFIX_BYTES: usize = 8;
 
-const DW_OP_ADDR: u8 = 3;
-
 /// The module that defines the functions that poll tasks.
 const POLL_MODULE: [&str; 4] = ["tokio", "runtime", "task", "raw"];
 /// The module that defines the memory of a task.
@@ -39,6 +37,9 @@ pub(super) struct UnitEntries {
     pub(super) cells: Vec<(u32, usize)>,
     /// The functions that poll tasks, also those that the linker removed.
     pub(super) polls: Vec<usize>,
+    /// The functions that poll async functions and blocks: the places of their
+    /// names and their entries.
+    pub(super) coroutines: Vec<(u32, usize)>,
     /// The types that the unit describes whole: the place of the name in the
     /// section of names, and the entry. Sorted.
     types: Vec<(u32, u32)>,
@@ -96,6 +97,7 @@ impl UnitEntries {
                 constants::DW_TAG_subprogram => {
                     let wanted = [constants::DW_AT_low_pc, constants::DW_AT_name];
                     let [low, name] = read_some(&mut entries, specifications, wanted)?;
+                    self.add_coroutine(unit, offset, name.as_ref());
                     let Some(low) = low else { continue };
                     if self.is_in(&POLL_MODULE, &around)
                         && let Some(name) = name.and_then(|name| unit.text(name, MAX_PREFIX_BYTES))
@@ -124,7 +126,9 @@ impl UnitEntries {
                         self.types.push((place, offset));
                     }
                 }
-                constants::DW_TAG_variable if depth == 1 => self.add_vtable(&mut entries, specifications)?,
+                constants::DW_TAG_variable if depth == 1 => {
+                    self.add_vtable(unit, &mut entries, specifications)?
+                }
                 _ => entries.skip_attributes(specifications)?,
             }
         }
@@ -136,8 +140,18 @@ impl UnitEntries {
         around.len() == module.len() && around.iter().map(name).eq(module.iter().copied())
     }
 
+    fn add_coroutine(&mut self, unit: &OpenUnit, entry: usize, name: Option<&AttributeValue<Bytes>>) {
+        let Some(place) = name.and_then(|name| name_offset(unit, name)) else { return };
+        let text = name.and_then(|name| unit.text(name.clone(), MAX_PREFIX_BYTES));
+        let is_coroutine = text.is_some_and(|text| text.starts_with("{async_"));
+        if is_coroutine && self.coroutines.len() < MAX_CELLS {
+            self.coroutines.push((place, entry));
+        }
+    }
+
     fn add_vtable(
         &mut self,
+        unit: &OpenUnit,
         entries: &mut EntriesRaw<'_, Bytes>,
         specifications: &[gimli::AttributeSpecification],
     ) -> gimli::Result<()> {
@@ -146,9 +160,7 @@ impl UnitEntries {
             let attribute = entries.read_attribute(*specification)?;
             match (attribute.name(), attribute.value()) {
                 (constants::DW_AT_location, AttributeValue::Exprloc(expression)) => {
-                    let mut bytes = expression.0;
-                    let is_address = bytes.len() == 9 && bytes.read_u8()? == DW_OP_ADDR;
-                    address = if is_address { Some(bytes.read_u64()?) } else { None };
+                    address = address_of(unit, expression.0).unwrap_or_default();
                 }
                 (constants::DW_AT_type, value) => of_type = Some(value),
                 _ => {}
@@ -203,6 +215,21 @@ impl UnitEntries {
         parts.reverse();
         parts.join("::")
     }
+}
+
+/// Returns the address that an expression is. In a file that is apart from the
+/// program, it is the index of one.
+fn address_of(unit: &OpenUnit, mut expression: Bytes) -> gimli::Result<Option<u64>> {
+    let address = match constants::DwOp(expression.read_u8()?) {
+        constants::DW_OP_addr => Some(expression.read_u64()?),
+        constants::DW_OP_addrx | constants::DW_OP_GNU_addr_index => {
+            let index = usize::try_from(expression.read_uleb128()?).unwrap_or(usize::MAX);
+            Some(unit.entries().address(gimli::DebugAddrIndex(index))?)
+        }
+        _ => None,
+    };
+    // A longer one is not the address of a constant.
+    Ok(address.filter(|_| expression.is_empty()))
 }
 
 /// Returns the place of a name in the section of names. Equal names have one

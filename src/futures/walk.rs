@@ -6,6 +6,7 @@ use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
 use crate::futures::chain::Chain;
 use crate::futures::layout::Member;
 use crate::futures::leaf::{self, Leaf};
+use crate::futures::macro_line::AWAITEE;
 use crate::futures::type_name;
 use crate::futures::types::FunctionName;
 use crate::futures::value::{Reader, Value};
@@ -209,7 +210,11 @@ impl Way {
         };
         let name = state.of_type.layout.name.as_str();
         let is_suspended = name.starts_with("Suspend");
-        let (file, line) = if is_suspended { place(reader, value, member) } else { (None, None) };
+        let (file, mut line) = if is_suspended { place(reader, value, member) } else { (None, None) };
+        let awaitee = reader.member(&state, AWAITEE);
+        if let (Some(awaitee), None, true) = (&awaitee, line, is_suspended) {
+            line = reader.types.macro_line(&value.of_type, &awaitee.of_type);
+        }
         self.awaits.push(PsAwait { function, file, line });
         if !is_suspended {
             return Step::End(match name {
@@ -219,7 +224,6 @@ impl Way {
                 _ => "the state of an async function is not one that is known",
             });
         }
-        let awaitee = reader.member(&state, "__awaitee");
         self.states.push(state);
         match awaitee {
             Some(awaitee) => Step::Into(awaitee),
@@ -229,8 +233,8 @@ impl Way {
 }
 
 /// Returns the file of an async function and the line of an await. A line
-/// outside of the function is that of a macro such as `select!`; the line where
-/// the macro is used is not known then.
+/// outside of the function is that of a macro such as `select!`, and is left
+/// out.
 fn place(reader: &mut Reader<'_>, value: &Value, member: &Member) -> (Option<String>, Option<u32>) {
     let variants = value.of_type.layout.variants.iter().flat_map(|variants| &variants.list);
     // The first two variants have the first line of the function and its last

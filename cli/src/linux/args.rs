@@ -182,8 +182,9 @@ pub(crate) struct ReadingArgs {
     /// nice 10.
     #[arg(long)]
     pub(crate) no_nice: bool,
-    /// A file with the debug information of a stripped program. It must have
-    /// the build id of the program.
+    /// A file with the debug information of a stripped program, or a folder
+    /// laid out as /usr/lib/debug. The file must have the build id of the
+    /// program.
     #[arg(long, value_name = "PATH")]
     pub(crate) debug_info: Option<PathBuf>,
 }

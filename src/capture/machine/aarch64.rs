@@ -112,6 +112,17 @@ pub(crate) fn frame_pointer(_process: Process, _start: u64, _ip: u64, _sp: u64) 
     None
 }
 
+/// Returns whether the code at an address has a jump to `target`.
+pub(crate) fn has_jump(code: &[u8], address: u64, target: u64) -> bool {
+    const B: u32 = 0b00_0101;
+    code.as_chunks().0.iter().enumerate().any(|(at, bytes)| {
+        let instruction = u32::from_le_bytes(*bytes);
+        let instructions = i64::from((instruction << 6).cast_signed() >> 6);
+        let from = address.wrapping_add(4 * at as u64);
+        instruction >> 26 == B && from.wrapping_add_signed(instructions * 4) == target
+    })
+}
+
 /// Returns whether the instruction before `ip` is `svc`.
 pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
     code_before::<4>(process, ip).map(u32::from_le_bytes) == Some(SVC)
@@ -145,6 +156,16 @@ mod tests {
         assert_eq!(direct_call_target(Process::Own, end(&backward)), Some(end(&backward) - 4 - 8));
         let through_a_register = [0xD63F_0000_u32];
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
+    }
+
+    #[test]
+    fn a_jump_within_a_function_is_found() {
+        // nop; b +8
+        let code: Vec<u8> =
+            [0xD503_201F_u32, 0x1400_0002].iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert!(has_jump(&code, 0x1000, 0x100C));
+        assert!(!has_jump(&code, 0x1000, 0x1008));
+        assert!(!has_jump(&code, u64::MAX, 0x1008));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod cpu;
 
 pub(crate) use cpu::{
-    direct_call_target, follows_syscall, frame_pointer, jump_target, registers, syscall_number,
+    direct_call_target, follows_syscall, frame_pointer, has_jump, jump_target, registers, syscall_number,
     unwind_registers,
 };
 

@@ -1,5 +1,7 @@
 //! Registers and machine code of x86_64.
 
+use std::ops::RangeInclusive;
+
 use framehop::x86_64::UnwindRegsX86_64;
 #[cfg(feature = "attach")]
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
@@ -167,6 +169,23 @@ pub(crate) fn calls_with_own_address(code: &[u8], start: u64) -> Vec<(u64, u64)>
     calls
 }
 
+/// Returns whether the code at an address may have a jump to `target`. Bytes
+/// inside of other instructions count too: they hardly ever have the distance
+/// to the begin of a certain function.
+pub(crate) fn has_jump(code: &[u8], address: u64, target: u64) -> bool {
+    const JUMP: u8 = 0xE9;
+    const CONDITIONAL_JUMPS: RangeInclusive<u8> = 0x80..=0x8F;
+    const JUMP_BYTES: usize = 5;
+    // A conditional jump has a byte more before it.
+    code.windows(JUMP_BYTES).enumerate().any(|(at, bytes)| match bytes {
+        [first, a, b, c, d] if *first == JUMP || CONDITIONAL_JUMPS.contains(first) => {
+            let end = address.wrapping_add((at + JUMP_BYTES) as u64);
+            end.wrapping_add_signed(i64::from(i32::from_le_bytes([*a, *b, *c, *d]))) == target
+        }
+        _ => false,
+    })
+}
+
 /// Returns whether the instruction before `ip` is `syscall`.
 pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
     code_before::<2>(process, ip) == Some(SYSCALL)
@@ -250,6 +269,17 @@ mod tests {
         assert_eq!(jump_target(Process::Own, begin(&through_pointer)), Some(0x0807_0605_0403_0201));
         assert_eq!(jump_target(Process::Own, begin(&[0x55, 0x48, 0x89, 0xE5, 0x90])), None);
         assert_eq!(jump_target(Process::Own, 1), None);
+    }
+
+    #[test]
+    fn a_jump_within_a_function_is_found() {
+        // pop rax; jmp +0x10; nop; je +0x20
+        let code = [0x58, 0xE9, 0x10, 0, 0, 0, 0x90, 0x0F, 0x84, 0x20, 0, 0, 0];
+        assert!(has_jump(&code, 0x1000, 0x1016));
+        assert!(has_jump(&code, 0x1000, 0x102D));
+        assert!(!has_jump(&code, 0x1000, 0x1017));
+        assert!(!has_jump(&code[..5], 0x1000, 0x1016));
+        assert!(!has_jump(&code, u64::MAX, 0x1016));
     }
 
     #[test]

@@ -14,6 +14,8 @@ static GIVEN_FILES: PerProcess<Lock<Vec<PathBuf>>> = PerProcess::new();
 /// More files are not needed: each belongs to one program.
 const MAX_GIVEN_FILES: usize = 64;
 
+const NO_BUILD_ID: &str = "the program has no build id, so nothing shows that the file belongs to it";
+
 /// Returns the files that were named.
 pub(super) fn all() -> Vec<PathBuf> {
     GIVEN_FILES.get().lock().clone()
@@ -27,12 +29,26 @@ pub(super) fn all() -> Vec<PathBuf> {
 pub(crate) fn add(process: Process, path: &Path) -> Result<(), String> {
     let program = elf::open(Path::new(&process.proc_path("exe"))).ok().map(Arc::new).and_then(Elf::read);
     let program = program.ok_or("the file of the program cannot be read")?;
-    check(&program, path)?;
+    let path = if path.is_dir() { in_folder(&program, path)? } else { path.to_owned() };
+    check(&program, &path)?;
     let mut files = GIVEN_FILES.get().lock();
-    if files.len() < MAX_GIVEN_FILES && !files.iter().any(|file| file == path) {
-        files.push(path.to_owned());
+    if files.len() < MAX_GIVEN_FILES && !files.contains(&path) {
+        files.push(path);
     }
     Ok(())
+}
+
+/// Returns the file with the debug information of a program in a folder that
+/// is laid out as `/usr/lib/debug`: by build id.
+fn in_folder(program: &Elf, folder: &Path) -> Result<PathBuf, String> {
+    let id = program.build_id().map(hex).filter(|id| id.len() > 2).ok_or(NO_BUILD_ID)?;
+    let (begin, rest) = id.split_at(2);
+    let name = format!("{begin}/{rest}.debug");
+    let places = [folder.join(".build-id").join(&name), folder.join(&name)];
+    places
+        .into_iter()
+        .find(|place| place.is_file())
+        .ok_or_else(|| format!("the folder has no file `.build-id/{name}`"))
 }
 
 fn check(program: &Elf, path: &Path) -> Result<(), String> {
@@ -51,9 +67,7 @@ fn check(program: &Elf, path: &Path) -> Result<(), String> {
             hex(of_debug),
             hex(of_program)
         )),
-        (None, _) => {
-            Err("the program has no build id, so nothing shows that the file belongs to it".to_owned())
-        }
+        (None, _) => Err(NO_BUILD_ID.to_owned()),
         (_, None) => Err("it has no build id, so nothing shows that it belongs to the program".to_owned()),
     }
 }
@@ -74,6 +88,8 @@ mod tests {
         assert_eq!(error, "the program has debug information itself, which is used instead");
         let error = add(Process::Own, Path::new("/dev/zero")).unwrap_err();
         assert!(error.starts_with("it cannot be opened"), "{error}");
+        let error = add(Process::Own, Path::new("/proc/self")).unwrap_err();
+        assert!(error.starts_with("the folder has no file `.build-id/") || error == NO_BUILD_ID, "{error}");
         let error = add(Process::Own, Path::new("/proc/self/maps")).unwrap_err();
         assert_eq!(error, "it is not a 64-bit ELF file");
         assert!(all().is_empty());

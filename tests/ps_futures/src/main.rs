@@ -90,6 +90,7 @@ async fn limited(notify: Arc<Notify>) {
 }
 
 async fn selects(notify: Arc<Notify>) {
+    waits_at("selects", line!() + 1);
     tokio::select! {
         _ = inner(notify, [9; 40]) => {}
         () = sleeps() => {}

@@ -49,13 +49,24 @@ pub(super) fn text(leaves: &[&PsLeaf]) -> Option<String> {
         PsLeaf::Join { .. } => joined(leaves),
         PsLeaf::Io { .. } => io(leaves),
         PsLeaf::Notify { .. } => format!("a notification{}", objects(leaves)),
-        PsLeaf::Several { of, count: Some(n), .. } => {
-            format!("{} in `{}`", count(*n, "future", "futures"), printable(of))
-        }
-        PsLeaf::Several { of, .. } => format!("several futures in `{}`", printable(of)),
+        PsLeaf::Several { of, .. } => format!("{} in `{}`", futures(leaves), printable(of)),
         PsLeaf::Other { of } => format!("`{}`", printable(of)),
         _ => return None,
     })
+}
+
+/// Returns how many futures each of several tasks waits for.
+fn futures(leaves: &[&PsLeaf]) -> String {
+    let counts = leaves.iter().map(|leaf| match leaf {
+        PsLeaf::Several { count, .. } => *count,
+        _ => None,
+    });
+    let counts: Option<BTreeSet<_>> = counts.collect();
+    match counts.as_ref().and_then(|counts| counts.first().zip(counts.last())) {
+        Some((least, most)) if least == most => count(*least, "future", "futures"),
+        Some((least, most)) => format!("{least} to {most} futures"),
+        None => "several futures".to_owned(),
+    }
 }
 
 fn timers(leaves: &[&PsLeaf]) -> String {
@@ -144,5 +155,18 @@ mod tests {
         assert_eq!(text(&[sleep(Some(-0.5)), sleep(Some(30.0))]), "timers, due from 500 ms ago to in 30 s");
         assert_eq!(text(&[sleep(Some(0.5)), sleep(Some(30.0))]), "timers, due in 500 ms to 30 s");
         assert_eq!(text(&[sleep(Some(f64::NAN)), sleep(Some(f64::INFINITY))]), "timers");
+    }
+
+    #[test]
+    fn different_counts_of_futures_are_a_range() {
+        let several = |count| PsLeaf::Several { of: "JoinSet".to_owned(), count, branches: Vec::new() };
+        let text = |leaves: &[PsLeaf]| text(&leaves.iter().collect::<Vec<_>>());
+        assert_eq!(text(&[several(Some(1))]).as_deref(), Some("1 future in `JoinSet`"));
+        assert_eq!(text(&[several(Some(3)), several(Some(3))]).as_deref(), Some("3 futures in `JoinSet`"));
+        assert_eq!(
+            text(&[several(Some(3)), several(Some(1))]).as_deref(),
+            Some("1 to 3 futures in `JoinSet`")
+        );
+        assert_eq!(text(&[several(Some(3)), several(None)]).as_deref(), Some("several futures in `JoinSet`"));
     }
 }
