@@ -14,7 +14,7 @@ use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
 use crate::tasks::state::{self, COMPLETE, JOIN_INTEREST, NOTIFIED, RUNNING};
-use crate::tasks::{FoundTask, TaskReader};
+use crate::tasks::{self, FoundTask, TaskReader, Version};
 use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
 
@@ -46,6 +46,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     let mut futures = FutureReader::new(process);
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
     let described_at = Instant::now();
+    check_version(pid, list.version)?;
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -65,7 +66,10 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
-    let verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
+    // Of an unknown version, the functions on a stack may mean something else.
+    let has_known_tokio = list.has_tables || list.version.is_some();
+    let judged_threads = if has_known_tokio { read_threads.as_slice() } else { &[] };
+    let verdicts = verdicts::verdicts(&tasks, judged_threads, is_unchanged);
     let mut notes = list.notes;
     notes.extend(threads.notes());
     let coverage = PsCoverage {
@@ -90,6 +94,14 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         verdicts,
         coverage,
     })
+}
+
+/// Checks that Tokio is not too old to be understood.
+pub(super) fn check_version(pid: i32, version: Option<Version>) -> Result<(), AttachError> {
+    match tasks::too_old(version) {
+        Some(version) => Err(AttachError::OldTokio { pid, version: version.map(|part| part.to_string()).join(".") }),
+        None => Ok(()),
+    }
 }
 
 /// Returns the CPU time of the calling thread, which does all of the reading.

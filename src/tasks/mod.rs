@@ -14,6 +14,7 @@ mod search;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod version;
 mod vtables;
 
 use std::collections::HashMap;
@@ -25,12 +26,29 @@ use crate::tasks::location::Locations;
 use crate::tasks::members::Members;
 use crate::tasks::memory::{Areas, Memory, Pages};
 use crate::tasks::search::Budget;
+pub(crate) use crate::tasks::version::Version;
 use crate::tasks::vtables::{TaskVtable, Vtables};
 
 /// So much memory is searched at most.
 const MAX_SEARCHED_BYTES: u64 = 16 << 30;
 /// The number of places that look like a task.
 const MAX_PLACES: usize = 1 << 20;
+
+/// The first version whose tasks are found, and whose functions on a stack say
+/// what a thread is for.
+const FIRST_VERSION: Version = [1, 32, 0];
+
+/// Returns the version of Tokio if the process has only versions that are too
+/// old to be understood.
+pub(crate) fn too_old(version: Option<Version>) -> Option<Version> {
+    version.filter(|version| *version < FIRST_VERSION)
+}
+
+/// Returns the newest version of Tokio that the process has, if its program or
+/// libraries name it.
+pub(crate) fn version_in(process: Process) -> Option<Version> {
+    version::newest(&process, &process.areas(), &mut Budget::new(MAX_SEARCHED_BYTES))
+}
 
 /// A task that was found.
 #[derive(Debug, Clone)]
@@ -56,6 +74,8 @@ pub(crate) struct TaskList {
     pub(crate) tasks: Vec<FoundTask>,
     /// Whether the program or a library has tables of Tokio's tasks.
     pub(crate) has_tables: bool,
+    /// The version of Tokio, if there are no tables and the program names it.
+    pub(crate) version: Option<Version>,
     /// The bytes that were searched, and those that a limit left out.
     pub(crate) scanned_bytes: u64,
     pub(crate) skipped_bytes: u64,
@@ -94,6 +114,7 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     let mut budget = Budget::new(max_searched_bytes);
     let vtables = Vtables::find(memory, &areas, &mut budget);
     if vtables.is_empty() {
+        list.version = version::newest(memory, &areas, &mut budget);
         list.notes.push("no table of Tokio's tasks is in the program or its libraries".to_owned());
         return list;
     }
