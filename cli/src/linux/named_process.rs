@@ -30,6 +30,9 @@ pub(crate) fn pid(process: &str) -> anyhow::Result<i32> {
     if let Ok(pid) = process.parse::<i32>() {
         return Ok(pid);
     }
+    if process.trim().is_empty() {
+        anyhow::bail!("the process is missing: give its id, or the name of its program");
+    }
     if process.bytes().all(|byte| byte.is_ascii_digit()) {
         anyhow::bail!("there is no process {}", printable(process));
     }
@@ -178,6 +181,10 @@ mod tests {
     #[test]
     fn a_number_is_an_id() {
         assert_eq!(pid("4711").unwrap(), 4711);
+        assert_eq!(
+            pid("").unwrap_err().to_string(),
+            "the process is missing: give its id, or the name of its program"
+        );
         assert_eq!(pid("99999999999").unwrap_err().to_string(), "there is no process 99999999999");
     }
 
