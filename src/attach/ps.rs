@@ -46,7 +46,10 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     let mut futures = FutureReader::new(process);
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
     let described_at = Instant::now();
-    check_version(pid, list.version)?;
+    let version = tasks::version_in(process);
+    if !list.has_tables {
+        check_version(pid, version)?;
+    }
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -66,11 +69,17 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
-    // Of an unknown version, the functions on a stack may mean something else.
-    let has_known_tokio = list.has_tables || list.version.is_some();
-    let judged_threads = if has_known_tokio { read_threads.as_slice() } else { &[] };
-    let verdicts = verdicts::verdicts(&tasks, judged_threads, is_unchanged);
+    // Of another version, the functions on a stack may mean something else.
+    let is_known_version = tasks::too_old(version).is_none() && (list.has_tables || version.is_some());
+    let verdicts = if is_known_version {
+        verdicts::verdicts(&tasks, &read_threads, is_unchanged)
+    } else {
+        Vec::new()
+    };
     let mut notes = list.notes;
+    notes.extend(tasks::too_old(version).map(|version| {
+        format!("Tokio {} is older than 1.32: what is said of it may be wrong", version_text(version))
+    }));
     notes.extend(threads.notes());
     let coverage = PsCoverage {
         seconds: begin.elapsed().as_secs_f64(),
@@ -99,9 +108,13 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
 /// Checks that Tokio is not too old to be understood.
 pub(super) fn check_version(pid: i32, version: Option<Version>) -> Result<(), AttachError> {
     match tasks::too_old(version) {
-        Some(version) => Err(AttachError::OldTokio { pid, version: version.map(|part| part.to_string()).join(".") }),
+        Some(version) => Err(AttachError::OldTokio { pid, version: version_text(version) }),
         None => Ok(()),
     }
+}
+
+fn version_text(version: Version) -> String {
+    version.map(|part| part.to_string()).join(".")
 }
 
 /// Returns the CPU time of the calling thread, which does all of the reading.
@@ -151,4 +164,30 @@ fn runtimes(tasks: &[PsTask]) -> Vec<PsRuntime> {
     }
     let runtime = |(handle, tasks)| PsRuntime { handle, kind: PsRuntimeKind::Unknown, workers: None, tasks };
     counts.into_iter().map(runtime).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokio_that_is_too_old_is_refused_with_its_version() {
+        for version in [[1, 32, 0], [1, 54, 1], [2, 0, 0]] {
+            assert_eq!(check_version(7, Some(version)), Ok(()));
+        }
+        assert_eq!(check_version(7, None), Ok(()));
+        let error = check_version(7, Some([1, 8, 1])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "process 7 uses Tokio 1.8.1, of which nothing certain can be said: loopscope reads Tokio 1.32 or later"
+        );
+    }
+
+    #[test]
+    fn the_version_of_tokio_is_in_the_program() {
+        // Its constants name the sources, if the tests use Tokio at all.
+        let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let version = tasks::version_in(Process::Other(os::getpid())).expect("a version");
+        assert!(version >= [1, 32, 0], "{version:?}");
+    }
 }

@@ -74,8 +74,6 @@ pub(crate) struct TaskList {
     pub(crate) tasks: Vec<FoundTask>,
     /// Whether the program or a library has tables of Tokio's tasks.
     pub(crate) has_tables: bool,
-    /// The version of Tokio, if there are no tables and the program names it.
-    pub(crate) version: Option<Version>,
     /// The bytes that were searched, and those that a limit left out.
     pub(crate) scanned_bytes: u64,
     pub(crate) skipped_bytes: u64,
@@ -114,7 +112,6 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     let mut budget = Budget::new(max_searched_bytes);
     let vtables = Vtables::find(memory, &areas, &mut budget);
     if vtables.is_empty() {
-        list.version = version::newest(memory, &areas, &mut budget);
         list.notes.push("no table of Tokio's tasks is in the program or its libraries".to_owned());
         return list;
     }
