@@ -37,15 +37,16 @@ impl Process {
         self.proc_path(&format!("task/{tid}/{name}"))
     }
 
-    /// Returns where this process finds a file that the process knows by an
-    /// absolute path. The other process may have another root directory, for
-    /// example in a container.
-    pub(crate) fn file_path(self, path: &Path) -> PathBuf {
+    /// Returns where this process may find a file that the kernel shows for the
+    /// process with an absolute path. The other process may have another root
+    /// directory. The path is below that one if its mounts are others, as in a
+    /// container, and below this one's after a mere `chroot`.
+    pub(crate) fn file_paths(self, path: &Path) -> Vec<PathBuf> {
         match self {
-            Self::Own => path.to_owned(),
+            Self::Own => vec![path.to_owned()],
             Self::Other(_) => {
                 let below_root = path.strip_prefix("/").unwrap_or(path);
-                Path::new(&self.proc_path("root")).join(below_root)
+                vec![Path::new(&self.proc_path("root")).join(below_root), path.to_owned()]
             }
         }
     }
@@ -162,8 +163,8 @@ mod tests {
     #[test]
     fn a_file_of_another_process_is_below_its_root() {
         let path = Path::new("/usr/bin/server");
-        assert_eq!(Process::Own.file_path(path), path);
-        assert_eq!(Process::Other(7).file_path(path), Path::new("/proc/7/root/usr/bin/server"));
+        assert_eq!(Process::Own.file_paths(path), [path]);
+        assert_eq!(Process::Other(7).file_paths(path), [Path::new("/proc/7/root/usr/bin/server"), path]);
         assert_eq!(Process::Other(7).thread_path(9, "stat"), "/proc/7/task/9/stat");
     }
 }

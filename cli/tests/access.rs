@@ -139,6 +139,56 @@ fn a_process_with_more_capabilities_is_said() {
 }
 
 #[test]
+fn files_of_another_user_are_said_if_only_the_memory_can_be_read() {
+    let folder = Folder::new("file-capability");
+    let program = folder.copy(Path::new(env!("CARGO_BIN_EXE_loopscope")), 0o755);
+    let set = |capabilities: &str| {
+        let result = Command::new("setcap").arg(capabilities).arg(&program).output();
+        result.is_ok_and(|output| output.status.success())
+    };
+    if !is_root() || !set("cap_sys_ptrace=ep") {
+        return not_checked("a tool whose file has capabilities: it needs root and setcap");
+    }
+    let target = Target::tokio();
+    let ps = || {
+        let mut ps = Command::new(&program);
+        ps.args(["ps", &target.pid()]).uid(NOBODY).gid(NOBODY);
+        ps
+    };
+    assert_refused(&mut ps(), "but its files in /proc belong to another user");
+    assert!(set("cap_sys_ptrace,cap_dac_read_search=ep"), "what the sentence says");
+    let result = outcome(&mut ps());
+    assert_eq!(result.code, Some(0), "{}", result.stderr);
+    assert!(result.stdout.contains("block_on"), "{}", result.stdout);
+}
+
+#[test]
+fn a_name_is_not_said_to_be_missing_where_proc_hides_names() {
+    let hides = "mount -t proc -o hidepid=2 proc /proc";
+    let is_possible = is_root()
+        && outcome(Command::new("unshare").args(["-m", "sh", "-c", hides])).code == Some(0)
+        && has_tool("setpriv");
+    if !is_possible {
+        return not_checked("a name under hidepid: it needs root, setpriv and mounts");
+    }
+    let folder = Folder::new("hidden-name");
+    let program = folder.copy(Path::new(env!("CARGO_BIN_EXE_loopscope")), 0o755);
+    let script = format!(
+        "{hides} && exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {} ps no-program-has-this-name",
+        program.display()
+    );
+    assert_refused(
+        Command::new("unshare").args(["-m", "sh", "-c", &script]),
+        "and /proc hides those of other users",
+    );
+    let ps = [env!("CARGO_BIN_EXE_loopscope"), "ps", "no-program-has-this-name"];
+    assert_refused(
+        Command::new("unshare").arg("-pf").args(ps),
+        "no process can be found by its name, because /proc is missing or belongs to another pid namespace",
+    );
+}
+
+#[test]
 fn a_process_outside_of_the_user_namespace_is_said() {
     if !Command::new("unshare").args(["-Ur", "true"]).output().is_ok_and(|output| output.status.success()) {
         return not_checked("another user namespace: this user may not create one");

@@ -80,6 +80,8 @@ fn a_wrong_command_line_has_exit_code_2_and_one_sentence() {
         ),
         (&[], "loopscope: the command is missing: use ps, attach or run; see --help\n"),
         (&["ps", "no-program-has-this-name"], "loopscope: no process has the name no-program-has-this-name"),
+        (&["run", "sleep", "1"], "loopscope: the command is missing: write it after `--`, such as "),
+        (&["ps", ""], "loopscope: the process is missing: give its id, or the name of its program\n"),
         (&["ps", "2147483647"], "loopscope: there is no process 2147483647\n"),
     ] {
         let result = outcome(&mut command(arguments));

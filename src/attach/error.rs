@@ -90,6 +90,17 @@ pub enum AttachError {
         /// The id of the process.
         pid: i32,
     },
+    /// The memory can be read, but the files of the process in `/proc` belong
+    /// to another user, so that its pages and threads are not known.
+    FilesOfOtherUser {
+        /// The id of the process.
+        pid: i32,
+    },
+    /// The kernel refuses the access although this process has the capability.
+    SecurityModule {
+        /// The id of the process.
+        pid: i32,
+    },
     /// The kernel refuses the access, and nothing shows why.
     Refused {
         /// The id of the process.
@@ -112,6 +123,13 @@ pub enum AttachError {
         /// Why, as a phrase.
         reason: String,
     },
+    /// The program has a version of Tokio that is too old.
+    OldTokio {
+        /// The id of the process.
+        pid: i32,
+        /// The version, such as `1.5.0`.
+        version: String,
+    },
     /// The program has no Tokio.
     NotTokio {
         /// The id of the process.
@@ -121,9 +139,14 @@ pub enum AttachError {
     },
 }
 
-/// What lets a tool read any process of the machine.
+/// What lets a tool read any process whose files in `/proc` belong to the
+/// tool's user.
 const AS_ROOT: &str = "run loopscope as root, or give it the capability by \
      `sudo setcap cap_sys_ptrace=ep PATH_OF_LOOPSCOPE`";
+/// What lets a tool read any process: the files in `/proc` belong to another
+/// user.
+const AS_ROOT_WITH_FILES: &str = "run loopscope as root, or give it the capabilities by \
+     `sudo setcap cap_sys_ptrace,cap_dac_read_search=ep PATH_OF_LOOPSCOPE`";
 
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,12 +184,12 @@ impl fmt::Display for AttachError {
             Self::OtherUser { pid, user, is_dumpable: false } => write!(
                 f,
                 "process {pid} belongs to the user {user} and is not dumpable, so that only root may read it: \
-                 {AS_ROOT}"
+                 {AS_ROOT_WITH_FILES}"
             ),
             Self::OtherGroup { pid } => write!(
                 f,
-                "process {pid} has other user or group ids than loopscope: run loopscope with the same ids, or \
-                 as root"
+                "process {pid} has other group ids than loopscope, or several user ids, as a setuid program \
+                 has: run loopscope as root, or with the same ids"
             ),
             Self::OtherUserNamespace { pid } => write!(
                 f,
@@ -176,7 +199,7 @@ impl fmt::Display for AttachError {
             Self::NotDumpable { pid } => write!(
                 f,
                 "process {pid} is not dumpable, because it called prctl(PR_SET_DUMPABLE, 0), changed its user, \
-                 has capabilities of its file, or its file is not readable: {AS_ROOT}"
+                 has capabilities of its file, or its file is not readable: {AS_ROOT_WITH_FILES}"
             ),
             Self::MoreCapabilities { pid } => {
                 write!(f, "process {pid} has capabilities that loopscope does not have: {AS_ROOT}")
@@ -203,6 +226,17 @@ impl fmt::Display for AttachError {
                  call process_vm_readv: run loopscope outside of this sandbox, or allow the call (in a \
                  container, by the capability SYS_PTRACE)"
             ),
+            Self::FilesOfOtherUser { pid } => write!(
+                f,
+                "the memory of process {pid} can be read, but its files in /proc belong to another user, and \
+                 without them nothing is known of its threads: {AS_ROOT_WITH_FILES}"
+            ),
+            Self::SecurityModule { pid } => write!(
+                f,
+                "the kernel refuses to let loopscope read process {pid}, although loopscope has the capability \
+                 CAP_SYS_PTRACE: a security module such as AppArmor, SELinux or Landlock does that, so run \
+                 loopscope outside of the profile or sandbox that it is in"
+            ),
             Self::Refused { pid } => write!(
                 f,
                 "the kernel refuses to let loopscope read process {pid}, perhaps by a security module such as \
@@ -219,6 +253,11 @@ impl fmt::Display for AttachError {
             Self::DebugInfo { path, reason } => {
                 write!(f, "the debug information in {path} cannot be used: {reason}")
             }
+            Self::OldTokio { pid, version } => write!(
+                f,
+                "process {pid} uses Tokio {version}, of which nothing certain can be said: loopscope reads Tokio \
+                 1.32 or later"
+            ),
             Self::NotTokio { pid, program } => write!(
                 f,
                 "no task table of Tokio was found in {program} of process {pid} or in its libraries: give the \

@@ -15,7 +15,7 @@ use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
 use crate::tasks::state::{self, COMPLETE, JOIN_INTEREST, NOTIFIED, RUNNING};
-use crate::tasks::{FoundTask, TaskList, TaskReader};
+use crate::tasks::{self, FoundTask, TaskList, TaskReader, Version};
 use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
 
@@ -82,6 +82,10 @@ pub(super) fn read(
     let is_late = || begin.elapsed() >= bounds.awaits_time;
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures, is_late())).collect();
     let described_at = Instant::now();
+    let version = tasks::version_in(process);
+    if !list.has_tables {
+        check_version(pid, version)?;
+    }
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -105,10 +109,15 @@ pub(super) fn read(
     let runtimes = runtimes::runtimes(&list.tasks, &tasks, &task_reader, &mut futures);
     let ids: Vec<_> = read_threads.iter().map(|thread| thread.tid).collect();
     let is_stopped = threads.is_any_stopped(&ids);
+    // Of another version, the functions on a stack may mean something else.
+    let is_known_version = tasks::too_old(version).is_none() && (list.has_tables || version.is_some());
     // In a process that does not run, everything waits.
     let judged_threads: &[PsThread] = if is_stopped { &[] } else { &read_threads };
-    let mut verdicts = verdicts::verdicts(&tasks, judged_threads, |task| is_unchanged(&mut futures, task));
-    if !is_stopped {
+    let mut verdicts = Vec::new();
+    if is_known_version {
+        verdicts = verdicts::verdicts(&tasks, judged_threads, |task| is_unchanged(&mut futures, task));
+    }
+    if is_known_version && !is_stopped {
         let first = FirstLook {
             at: described_at,
             found: &list.tasks,
@@ -122,6 +131,9 @@ pub(super) fn read(
         verdicts.extend(lasting);
     }
     let mut notes = list.notes;
+    notes.extend(tasks::too_old(version).map(|version| {
+        format!("Tokio {} is older than 1.32: what is said of it may be wrong", version_text(version))
+    }));
     notes.extend(threads.notes());
     if is_stopped {
         notes.push(
@@ -153,6 +165,18 @@ pub(super) fn read(
         verdicts,
         coverage,
     })
+}
+
+/// Checks that Tokio is not too old to be understood.
+pub(super) fn check_version(pid: i32, version: Option<Version>) -> Result<(), AttachError> {
+    match tasks::too_old(version) {
+        Some(version) => Err(AttachError::OldTokio { pid, version: version_text(version) }),
+        None => Ok(()),
+    }
+}
+
+fn version_text(version: Version) -> String {
+    version.map(|part| part.to_string()).join(".")
 }
 
 /// Returns the CPU time of the calling thread, which does all of the reading.
@@ -199,5 +223,31 @@ fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsT
         chain: chain.awaits,
         leaf: chain.leaf,
         chain_missing: chain.missing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokio_that_is_too_old_is_refused_with_its_version() {
+        for version in [[1, 32, 0], [1, 54, 1], [2, 0, 0]] {
+            assert_eq!(check_version(7, Some(version)), Ok(()));
+        }
+        assert_eq!(check_version(7, None), Ok(()));
+        let error = check_version(7, Some([1, 8, 1])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "process 7 uses Tokio 1.8.1, of which nothing certain can be said: loopscope reads Tokio 1.32 or later"
+        );
+    }
+
+    #[test]
+    fn the_version_of_tokio_is_in_the_program() {
+        // Its constants name the sources, if the tests use Tokio at all.
+        let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let version = tasks::version_in(Process::Other(os::getpid())).expect("a version");
+        assert!(version >= [1, 32, 0], "{version:?}");
     }
 }

@@ -228,7 +228,7 @@ impl FutureReader {
                 }
                 functions => (functions, None),
             },
-            Err(missing) => (Vec::new(), Some(missing.describe(&image.file.path))),
+            Err(missing) => (Vec::new(), Some(missing.describe_types(&image.file.path))),
         };
         let mut names = names_of(&functions, &symbols);
         let mut is_merged = functions.len() > 1 || symbols.len() > 1;

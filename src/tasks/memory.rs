@@ -127,10 +127,13 @@ impl Memory for Process {
             Pages::Used => IS_PRESENT | IS_SWAPPED,
         };
         let mut list = PageList::default();
-        let mut bytes = vec![0_u8; (PAGES_AT_ONCE * 8) as usize];
         let page_bytes = os::page_bytes();
         let mut at = range.start & !(page_bytes - 1);
+        // The kernel walks all pages that are asked for: no more than the range.
+        let pages_left = |at: u64| (range.end.saturating_sub(at).div_ceil(page_bytes)).min(PAGES_AT_ONCE);
+        let mut bytes = vec![0_u8; (pages_left(at) * 8) as usize];
         while at < range.end {
+            bytes.truncate((pages_left(at) * 8) as usize);
             let read = file.read_at(&mut bytes, at / page_bytes * 8).ok().filter(|read| *read >= 8)?;
             for entry in bytes.get(..read)?.chunks_exact(8) {
                 let page = at.max(range.start)..at.saturating_add(page_bytes).min(range.end);

@@ -14,6 +14,7 @@ mod search;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod version;
 mod vtables;
 mod wait_list;
 mod workers;
@@ -27,6 +28,7 @@ use crate::tasks::location::Locations;
 use crate::tasks::members::Members;
 use crate::tasks::memory::{Areas, Memory, Pages};
 use crate::tasks::search::Budget;
+pub(crate) use crate::tasks::version::Version;
 use crate::tasks::vtables::{TaskVtable, Vtables};
 pub(crate) use crate::tasks::wait_list::WaitList;
 
@@ -34,6 +36,22 @@ pub(crate) use crate::tasks::wait_list::WaitList;
 const MAX_SEARCHED_BYTES: u64 = 16 << 30;
 /// The number of places that look like a task.
 const MAX_PLACES: usize = 1 << 20;
+
+/// The first version whose tasks are found, and whose functions on a stack say
+/// what a thread is for.
+const FIRST_VERSION: Version = [1, 32, 0];
+
+/// Returns the version of Tokio if the process has only versions that are too
+/// old to be understood.
+pub(crate) fn too_old(version: Option<Version>) -> Option<Version> {
+    version.filter(|version| *version < FIRST_VERSION)
+}
+
+/// Returns the newest version of Tokio that the process has, if its program or
+/// libraries name it.
+pub(crate) fn version_in(process: Process) -> Option<Version> {
+    version::newest(&process, &process.areas(), &mut Budget::new(MAX_SEARCHED_BYTES))
+}
 
 /// A task that was found.
 #[derive(Debug, Clone)]

@@ -40,6 +40,9 @@ const MAX_NOTES: usize = 4;
 /// The functions of the kernel in which a thread of a frozen control group
 /// waits.
 const STOPPED_IN: [&str; 2] = ["do_freezer_trap", "__refrigerator"];
+/// The time for samples of threads that compute, of all threads together. Many
+/// such threads that wait for few CPUs would take minutes.
+const MAX_SAMPLING_TIME: Duration = Duration::from_secs(2);
 /// The time between two looks at a thread. If they show one and the same wait,
 /// the thread is not just passing through a call.
 const MIN_TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -56,7 +59,10 @@ pub(crate) struct ThreadReader {
     left_out: usize,
     /// The number of threads whose activity the kernel does not tell.
     refused: usize,
-    /// Whether stacks were read, and no function on them has a name.
+    /// The number of threads that compute and were not sampled: it would have
+    /// taken too long.
+    unsampled: usize,
+    /// Whether stacks were read, and no function on them has a name of Rust.
     is_stripped: bool,
     /// Whether functions have names, and those that are inlined do not.
     has_no_inlined: bool,
@@ -80,6 +86,7 @@ impl ThreadReader {
             first_looks: HashMap::new(),
             left_out: 0,
             refused: 0,
+            unsampled: 0,
             is_stripped: false,
             has_no_inlined: false,
             lines_missing: BTreeSet::new(),
@@ -108,11 +115,20 @@ impl ThreadReader {
         }
         let map = MemoryMap::of(self.process);
         let mut read = Vec::new();
+        let mut sampling_time = Duration::ZERO;
+        self.unsampled = 0;
         for tid in self.thread_ids() {
             let name = procfs::thread_name(self.process, tid);
-            let mut reading = reading::read(tid, &map, self.registers, &mut self.unwinder);
+            let is_time_over = sampling_time >= MAX_SAMPLING_TIME;
+            let registers = if is_time_over { Registers::Passive } else { self.registers };
+            let begin = Instant::now();
+            let mut reading = reading::read(tid, &map, registers, &mut self.unwinder);
             // Many threads are kept at once.
             reading.shorten();
+            if reading.look.activity == ThreadActivity::Running {
+                sampling_time += begin.elapsed();
+                self.unsampled += usize::from(is_time_over);
+            }
             // A thread that has ended has no name any more.
             let Some(name) = name.filter(|_| procfs::thread_name(self.process, tid).is_some()) else {
                 continue;
@@ -137,7 +153,7 @@ impl ThreadReader {
         self.is_stripped = has_frames && named.peek().is_none();
         // The lines of the standard library are those of its own build.
         let has_inlined = named.any(|frame| frame.kind != FrameKind::Std && frame.file.is_some());
-        self.has_no_inlined = !has_inlined && !self.is_stripped;
+        self.has_no_inlined = has_frames && !has_inlined && !self.is_stripped;
         let describe = |(tid, name, reading, seconds, diagnosis)| {
             self.described(tid, name, &reading, seconds, diagnosis, has_inlined, running)
         };
@@ -186,19 +202,24 @@ impl ThreadReader {
         if self.refused > 0 {
             notes.push(format!("the kernel does not say what {} threads do", self.refused));
         }
+        if self.unsampled > 0 {
+            notes.push(format!(
+                "the lines of {} threads that compute are not known: the time for it was over",
+                self.unsampled
+            ));
+        }
         if self.is_stripped {
             notes.push(
-                "the program has no symbols, so threads are known by their names only, and none is known to be \
-                 blocked: build it without `strip`"
+                "no function on the stacks has a name of Rust, as in a program that was built with `strip`, so \
+                 threads are known by their names only, and none is known to be blocked"
                     .to_owned(),
             );
         }
         notes.extend(self.lines_missing.iter().cloned());
         if self.has_no_inlined {
             notes.push(
-                "the program has no debug information, so inlined functions are not known: a worker that is \
-                 shown as blocked may be in `block_in_place`, and the role of some threads is not known; \
-                 `debug = \"line-tables-only\"` adds both"
+                "without lines, inlined functions are not known, so a worker that is shown as blocked may be in \
+                 `block_in_place`, and the role of some threads is not known"
                     .to_owned(),
             );
         }

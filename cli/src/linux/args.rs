@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
+/// 100 days.
+const MAX_DURATION_SECONDS: f64 = 100.0 * 86_400.0;
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0    the command did its work; `run` returns the exit code of its command
@@ -134,7 +137,7 @@ pub(crate) struct WatchArgs {
     pub(crate) threshold: Duration,
     /// Serve the live page, metrics, findings and profiles of the process at
     /// this address, such as 127.0.0.1:9464; port 0 picks a free port.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) telemetry: Option<SocketAddr>,
 }
 
@@ -199,6 +202,19 @@ pub(crate) fn sentence(error: &clap::Error) -> String {
     sentence.replace(" tip: ", ": ")
 }
 
+/// Returns what is wrong with a `run` whose command is not behind `--`.
+pub(crate) fn missing_dashes(arguments: &[OsString]) -> Option<String> {
+    let is_run = arguments.get(1).is_some_and(|word| word == "run");
+    let has_dashes = arguments.iter().any(|word| word == "--");
+    (is_run && !has_dashes).then(|| {
+        "the command is missing: write it after `--`, such as `loopscope run -- ./server --port 80`".to_owned()
+    })
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:9464".to_owned())
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
     let seconds = seconds.filter(|seconds| (0.1..=86_400.0).contains(seconds));
@@ -206,7 +222,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let error = || "give a duration such as 500ms, 30s or 5min".to_owned();
+    let error = || "give a duration such as 500ms, 30s or 5min, of at most 100 days".to_owned();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(error)?;
     let (number, unit) = text.split_at(unit_at);
     let unit_seconds = match unit {
@@ -217,7 +233,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(error()),
     };
     let seconds = number.parse::<f64>().map_err(|_| error())? * unit_seconds;
-    if (0.0..=1e7).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(error()) }
+    if (0.0..=MAX_DURATION_SECONDS).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(error()) }
 }
 
 #[cfg(test)]
@@ -261,5 +277,16 @@ mod tests {
             sentence(&["loopscope", "ps", "--watch", "0", "7"]).contains("give seconds from 0.1 to 86400")
         );
         assert!(sentence(&["loopscope", "ps", "--json", "--tree", "7"]).contains("cannot be used with"));
+        let address = sentence(&["loopscope", "attach", "--telemetry", "9464", "7"]);
+        assert!(address.ends_with("give an IP address and a port, such as 127.0.0.1:9464"), "{address}");
+    }
+
+    #[test]
+    fn a_command_without_dashes_before_it_is_said() {
+        let missing = |words: &[&str]| missing_dashes(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(missing(&["loopscope", "run", "sleep", "1"]).is_some_and(|text| text.contains("after `--`")));
+        assert!(missing(&["loopscope", "run"]).is_some());
+        assert_eq!(missing(&["loopscope", "run", "--bad", "--", "sleep"]), None);
+        assert_eq!(missing(&["loopscope", "ps"]), None);
     }
 }

@@ -14,6 +14,8 @@ use crate::linux::{named_process, output, reading};
 
 /// How often it is checked whether the process has ended.
 const CHECK_PERIOD: Duration = Duration::from_millis(100);
+/// After this time without an event loop, the user learns of it.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Watches a process until it ends, the time is over, or a signal comes.
 pub(crate) fn attach(args: &AttachArgs) -> anyhow::Result<u8> {
@@ -56,7 +58,7 @@ pub(crate) fn finish(watch: Watch, reason: &str) -> FindingsDocument {
     let loops = watch.loops_seen();
     let document = watch.finish();
     let loops = match loops {
-        0 => "no event loop of Tokio was found: see `loopscope ps`".to_owned(),
+        0 => "no event loop of Tokio was found; `loopscope ps` says what there is".to_owned(),
         1 => "1 thread with an event loop was watched".to_owned(),
         n => format!("{n} threads with an event loop were watched"),
     };
@@ -91,7 +93,20 @@ async fn end_of(watch: &Watch, duration: Option<Duration>) -> anyhow::Result<&'s
         _ = interrupt.recv() => "stopped",
         _ = terminate.recv() => "stopped",
         () = ended(watch) => "the process has ended",
+        () = hint(watch) => "",
     })
+}
+
+/// Says after some time if there is no event loop yet. Does not return.
+pub(crate) async fn hint(watch: &Watch) {
+    tokio::time::sleep(LOOP_TIMEOUT).await;
+    if watch.loops_seen() == 0 && !watch.has_ended() {
+        say(&format!(
+            "no event loop of Tokio has been found in {LOOP_TIMEOUT:?}: the process may not use Tokio, or may have \
+             no symbols, or another process of its program is the server"
+        ));
+    }
+    pending().await
 }
 
 /// Returns once the process has ended.

@@ -18,7 +18,8 @@ use args::{Args, Command};
 
 /// Parses the command line and runs the command. Returns the exit code.
 pub(crate) fn main_with(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<u8> {
-    match Args::try_parse_from(arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    match Args::try_parse_from(&arguments) {
         Ok(Args { command: Command::Ps(args) }) => ps::ps(&args).map(|()| 0),
         Ok(Args { command: Command::Attach(args) }) => attach::attach(&args),
         Ok(Args { command: Command::Run(args) }) => run::run(&args),
@@ -29,7 +30,15 @@ pub(crate) fn main_with(arguments: impl IntoIterator<Item = OsString>) -> anyhow
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 anyhow::bail!("the command is missing: use ps, attach or run; see --help")
             }
-            _ => anyhow::bail!("{}; see --help", args::sentence(&error)),
+            _ => {
+                let sentence = args::missing_dashes(&arguments).filter(|_| is_about_words(error.kind()));
+                anyhow::bail!("{}; see --help", sentence.unwrap_or_else(|| args::sentence(&error)))
+            }
         },
     }
+}
+
+/// Returns whether a word is missing, or one too many.
+fn is_about_words(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument)
 }

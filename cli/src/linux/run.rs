@@ -48,9 +48,17 @@ async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     let mut timer = Box::pin(after(args.ps_after));
+    let mut hint = Box::pin(async {
+        match &watch {
+            Some(watch) => attach::hint(watch).await,
+            None => pending().await,
+        }
+    });
     loop {
         tokio::select! {
+            () = &mut hint => {}
             status = child.wait() => {
+                drop(hint);
                 if let Some(watch) = watch {
                     attach::finish(watch, "the command has ended");
                 }

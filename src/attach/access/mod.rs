@@ -8,7 +8,7 @@ mod refusal;
 mod status;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use crate::attach::access::facts::Facts;
 use crate::attach::access::refusal::refusal;
@@ -29,8 +29,24 @@ const ELF_CLASS_32: u8 = 1;
 pub(crate) fn check(pid: i32) -> Result<(), AttachError> {
     match refusal(&Facts::collect(pid)) {
         Some(error) => Err(error),
-        None => check_program(pid),
+        None => check_files(pid).and_then(|()| check_program(pid)),
     }
+}
+
+/// Checks that the files of the process in `/proc` can be opened: that of the
+/// pages in memory, without which the whole heap would have to be read, and
+/// those of the threads. The right to read memory is not enough for files of
+/// another user. A kernel that does not have them is no error.
+fn check_files(pid: i32) -> Result<(), AttachError> {
+    let is_refused = |name: &&str| {
+        let opened = File::open(Process::Other(pid).proc_path(name));
+        opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    if !["pagemap", "syscall"].iter().any(is_refused) {
+        return Ok(());
+    }
+    // The files of a process that has ended meanwhile belong to root, too.
+    Err(refusal(&Facts::collect(pid)).unwrap_or(AttachError::FilesOfOtherUser { pid }))
 }
 
 /// Reads the head of the program's file. A file that cannot be read is no

@@ -82,7 +82,11 @@ fn missing_right(facts: &Facts) -> AttachError {
             _ => {}
         }
     }
-    if own.has_filter { AttachError::Seccomp { pid } } else { AttachError::Refused { pid } }
+    match (own.has_filter, has_capability) {
+        (true, _) => AttachError::Seccomp { pid },
+        (false, true) => AttachError::SecurityModule { pid },
+        (false, false) => AttachError::Refused { pid },
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +175,7 @@ mod tests {
                     (f.own, f.is_dumpable) = (status(9, 0), Some(false));
                     f.own.effective_capabilities = 1 << CAP_SYS_PTRACE;
                 },
-                "a security module",
+                "although loopscope has the capability",
             ),
         ];
         for (number, (change, expected)) in cases.iter().enumerate() {

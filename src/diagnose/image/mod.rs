@@ -382,9 +382,9 @@ fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
     let CodeFile { process, first_mapping, .. } = file;
     let mapping = process.proc_path(&format!("map_files/{:x}-{:x}", first_mapping.start, first_mapping.end));
     let path = Path::new(&file.path);
-    let by_path = path.is_absolute().then(|| process.file_path(path));
+    let by_path = if path.is_absolute() { process.file_paths(path) } else { Vec::new() };
     let mut missing = MissingLines::Unreadable;
-    // The second works for a file that was deleted or replaced, but needs a
+    // The last works for a file that was deleted or replaced, but needs a
     // privilege.
     for path in by_path.into_iter().chain([PathBuf::from(mapping)]) {
         let Ok(opened) = elf::open(&path) else { continue };

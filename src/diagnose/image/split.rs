@@ -48,7 +48,7 @@ pub(super) fn debug_file(elf: &Elf, file: &CodeFile) -> Option<Elf> {
 /// directory; such files may be below this one's.
 fn open(process: Process, path: &Path) -> Option<Elf> {
     let open = |path: &Path| Elf::read(Arc::new(elf::open(path).ok()?));
-    open(&process.file_path(path)).or_else(|| if process == Process::Own { None } else { open(path) })
+    process.file_paths(path).iter().find_map(|path| open(path))
 }
 
 /// A unit of another file, with the sections of that file.

@@ -21,7 +21,7 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
         count(coverage.candidates, "place", "places")
     )];
     if coverage.torn > 0 {
-        parts.push(format!("{} changed meanwhile", thousands(coverage.torn)));
+        parts.push(format!("{} inconsistent", thousands(coverage.torn)));
     }
     let cpu = match coverage.cpu_seconds {
         seconds if seconds > 0.0 => format!(" ({} of CPU)", time(seconds)),

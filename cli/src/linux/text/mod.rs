@@ -20,7 +20,7 @@ mod words;
 
 use std::path::Path;
 
-use loopscope::attach::{PsDocument, PsRuntime, PsRuntimeKind};
+use loopscope::attach::{PsDocument, PsRole, PsRuntime, PsRuntimeKind};
 use loopscope::report::printable;
 
 use crate::linux::text::layout::Page;
@@ -53,7 +53,7 @@ fn head(document: &PsDocument, page: &mut Page) {
     let name = program.file_name().map_or(document.program.as_str().into(), |name| name.to_string_lossy());
     let runtimes = &document.runtimes;
     let summary = match &runtimes[..] {
-        [] => "no runtime with tasks was found".to_owned(),
+        [] => without_tasks(document),
         [runtime] => one_runtime(runtime),
         _ => count(runtimes.len(), "runtime", "runtimes"),
     };
@@ -65,6 +65,16 @@ fn head(document: &PsDocument, page: &mut Page) {
         if runtimes.len() > MAX_RUNTIMES {
             page.labelled("", &format!("and {} more", thousands(runtimes.len() - MAX_RUNTIMES)));
         }
+    }
+}
+
+/// Returns what is known of the runtimes if there are no tasks.
+fn without_tasks(document: &PsDocument) -> String {
+    let threads = |role| document.threads.iter().filter(|thread| thread.role == role).count();
+    match (threads(PsRole::Worker), threads(PsRole::BlockOn)) {
+        (0, 0) => "no runtime with tasks was found".to_owned(),
+        (0, roots) => format!("{} in `block_on`, and no task", count(roots, "thread", "threads")),
+        (workers, _) => format!("{}, and no task", count(workers, "worker", "workers")),
     }
 }
 

@@ -350,6 +350,19 @@ fn an_empty_document_says_that_nothing_was_found() {
     assert_golden("empty-100.txt", &text(&document(empty), &plain(100)));
 }
 
+#[test]
+fn threads_of_a_runtime_without_tasks_are_said() {
+    let head = |role: &str| {
+        let mut value = with(healthy(), json!({"runtimes": [], "tasks": []}));
+        value["threads"].as_array_mut().expect("threads").truncate(1);
+        value["threads"][0]["role"] = json!(role);
+        text(&document(value), &plain(100)).lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(head("worker").ends_with(": 1 worker, and no task"), "{}", head("worker"));
+    assert!(head("block_on").ends_with(": 1 thread in `block_on`, and no task"), "{}", head("block_on"));
+    assert!(head("other").ends_with(": no runtime with tasks was found"), "{}", head("other"));
+}
+
 /// Every line is as wide as the view, or has one word that is not broken.
 #[test]
 fn lines_fit_into_the_width() {
