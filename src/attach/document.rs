@@ -404,6 +404,7 @@ pub(crate) mod ps_sample {
             runtimes: Vec::new(),
             threads: Vec::new(),
             tasks: [3, 4].map(task).into(),
+            roots: Vec::new(),
             verdicts: Vec::new(),
             coverage: PsCoverage { cpu_seconds: 0.01, consistent: 2, ..PsCoverage::default() },
         }

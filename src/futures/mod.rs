@@ -78,7 +78,7 @@ enum Missing {
 impl Missing {
     fn describe(&self, path: &str) -> String {
         match self {
-            Self::Info(missing) => missing.describe(path),
+            Self::Info(missing) => missing.describe_types(path),
             Self::TooMuch { bytes, max_bytes } => format!(
                 "the program has {} MiB of debug information, and at most {} MiB are read from within; \
                  `loopscope ps --tree` reads all of it",
@@ -228,7 +228,7 @@ impl FutureReader {
                 }
                 functions => (functions, None),
             },
-            Err(missing) => (Vec::new(), Some(missing.describe_types(&image.file.path))),
+            Err(missing) => (Vec::new(), Some(missing.describe(&image.file.path))),
         };
         let mut names = names_of(&functions, &symbols);
         let mut is_merged = functions.len() > 1 || symbols.len() > 1;
