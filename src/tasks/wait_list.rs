@@ -24,8 +24,9 @@ pub(crate) struct WaitList {
 /// one is the next in line.
 pub(super) fn read(memory: &impl Memory, semaphore: u64) -> Option<WaitList> {
     let semaphore = words(memory, semaphore, SEMAPHORE_BYTES);
-    let ends = semaphore.array_windows().filter(|[head, tail]| head != tail && can_be_waiter(*head));
-    { ends }.find_map(|[head, tail]| list(memory, *head, *tail))
+    let pairs = semaphore.iter().zip(semaphore.iter().skip(1));
+    let mut ends = pairs.filter(|(head, tail)| head != tail && can_be_waiter(**head));
+    ends.find_map(|(head, tail)| list(memory, *head, *tail))
 }
 
 fn can_be_waiter(address: u64) -> bool {
