@@ -44,7 +44,7 @@ impl WebDriver {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let at = begin + plan.connect_delay(id);
-            let page = page(target, address, id);
+            let page = page(state, target, address, id);
             let client = run_client(Arc::clone(state), id, page, queued.clone(), at, opened_sender.clone());
             clients.spawn(client);
         }
@@ -91,12 +91,12 @@ impl Driver for WebDriver {
     }
 }
 
-fn page(target: &Target, address: SocketAddr, id: usize) -> PageConnection {
+fn page(state: &Arc<RunState>, target: &Target, address: SocketAddr, id: usize) -> PageConnection {
     let (host, path) = match target {
         Target::Web { host, path, .. } => (host.clone(), path.clone()),
         Target::Chat { address } => (address.clone(), "/".to_owned()),
     };
-    PageConnection::new(address, host, path, id)
+    PageConnection::new(Arc::clone(state), address, host, path, id)
 }
 
 async fn run_client(
