@@ -19,9 +19,9 @@ const NICE: i32 = 5;
 
 const BOUNDS: Bounds = Bounds {
     awaits_time: Duration::from_secs(10),
-    // About 1.5 KB for each, and as much again as JSON.
+    // They take 70 MB while a result is kept.
     max_tasks: 50_000,
-    max_debug_info_bytes: 256 << 20,
+    max_debug_info_bytes: 128 << 20,
 };
 
 /// Two readings at a time would find the copies of each other.
@@ -34,7 +34,7 @@ static READING: PerProcess<Lock<()>> = PerProcess::new();
 /// reads the memory of the process, which takes some tenths of a second or
 /// more: call it on a thread of its own, not in a task. Calls at the same time
 /// wait for each other. What tasks await is read for 10 seconds, of 50,000
-/// tasks, by debug information of 256 MiB at most. What was left out is in
+/// tasks, by debug information of 128 MiB at most. What was left out is in
 /// [`PsCoverage::notes`] and [`PsTask::chain_missing`].
 ///
 /// # Errors
