@@ -265,6 +265,19 @@ async fn passwords_admit_clients_and_make_operators() {
 }
 
 #[tokio::test]
+async fn help_shows_the_commands_and_their_parameters() {
+    let server = Server::start(&[]).await;
+    let mut ada = server.client("ada").await;
+    let help = ada.ask("HELP").await;
+    assert!(help[1].starts_with(":s 705 ada * :PRIVMSG ") && help[1].ends_with(" HISTORY"), "{help:?}");
+    assert_eq!(help[2], ":s 706 ada * :End of /HELP");
+    let history =
+        [":s 704 ada HISTORY :HISTORY #channel [number of lines]", ":s 706 ada HISTORY :End of /HELP"];
+    assert_eq!(ada.ask("HELPOP history").await, history);
+    assert_eq!(ada.ask("HELP hello").await, [":s 524 ada hello :Help not found"]);
+}
+
+#[tokio::test]
 async fn only_operators_can_kill() {
     let server = Server::start(&["--oper", "root:secret"]).await;
     let (mut ada, mut bob) = (server.client("ada").await, server.member("bob", "#a").await);

@@ -29,6 +29,7 @@ mod client;
 mod delivery;
 mod former_clients;
 pub(crate) mod handle;
+mod help;
 mod history;
 mod isupport;
 mod join_part;

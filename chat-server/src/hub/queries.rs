@@ -38,6 +38,7 @@ impl HubState {
             Command::Ison => self.ison(message, replies),
             Command::Invite => self.invite(id, message, replies),
             Command::Oper => self.oper(id, message, checks, replies),
+            Command::Help | Command::Helpop => self.help(message, replies),
             Command::Motd => self.motd(replies),
             Command::Lusers => self.lusers(replies),
             Command::Version => {

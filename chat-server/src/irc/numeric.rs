@@ -71,6 +71,8 @@ numerics! {
     391 RPL_TIME
     411 ERR_NORECIPIENT
     696 ERR_INVALIDMODEPARAM
+    704 RPL_HELPSTART
+    705 RPL_HELPTXT
 }
 
 standard_replies! {
@@ -127,7 +129,9 @@ standard_replies! {
     491 ERR_NOOPERHOST "No O-lines for your host"
     501 ERR_UMODEUNKNOWNFLAG "Unknown MODE flag"
     502 ERR_USERSDONTMATCH "Cannot change mode for other users"
+    524 ERR_HELPNOTFOUND "Help not found"
     525 ERR_INVALIDKEY "Key is not well-formed"
+    706 RPL_ENDOFHELP "End of /HELP"
 }
 
 #[cfg(test)]

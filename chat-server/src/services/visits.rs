@@ -84,8 +84,8 @@ fn report_under_lock(shared: &Weak<Mutex<Counts>>, duration: Duration) {
 
 async fn count(mut visits: mpsc::Receiver<NameKey>) {
     let mut counts = Counts::new();
-    // Without visits no timer runs: a timer would wake the event loop of an idle
-    // server, and loopscope's watchdog with it.
+    // Without visits no timer runs: a timer would wake the event loop of an
+    // idle server, and loopscope's watchdog with it.
     while let Some(channel) = visits.recv().await {
         add(&mut counts, channel);
         let more = async {
