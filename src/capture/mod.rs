@@ -6,6 +6,7 @@
 //! the stack from outside while the thread waits in a system call. [`unwind`]
 //! turns either copy into code addresses.
 
+mod call_check;
 mod copy;
 pub(crate) mod descriptor;
 pub(crate) mod loaded_code;

@@ -4,17 +4,25 @@ use crate::capture::{CopiedStack, OwnStack, STACK_BYTES};
 use crate::os::ThreadInfo;
 use crate::process::Process;
 
+/// The maximum number of bytes copied from a stack of another process: what a
+/// thread is follows from its outermost frames.
+const STACK_BYTES_OF_OTHER: usize = 1 << 20;
+
 /// Copies the stack of a thread that waits with these registers. The caller
 /// checks before and after that the thread waits in the same call. Returns
 /// `None` if the stack cannot be read.
 pub(crate) fn copy(process: Process, thread: ThreadInfo, sp: u64, pc: u64) -> Option<CopiedStack> {
     let start = usize::try_from(sp).ok()?;
+    let max_bytes = match process {
+        Process::Own => STACK_BYTES,
+        Process::Other(_) => STACK_BYTES_OF_OTHER,
+    };
     let (bytes, own_stack) = if (thread.stack_bottom..thread.stack_top).contains(&start) {
-        (process.read(sp, (thread.stack_top - start).min(STACK_BYTES))?, None)
+        (process.read(sp, (thread.stack_top - start).min(max_bytes))?, None)
     } else {
         // A stack whose bounds are not known is read up to the first page that
         // cannot be read.
-        (process.read_until_fault(sp, STACK_BYTES), own_stack(process, thread))
+        (process.read_until_fault(sp, max_bytes), own_stack(process, thread))
     };
     (!bytes.is_empty()).then_some(CopiedStack { ip: pc, sp, registers: None, bytes, own_stack })
 }

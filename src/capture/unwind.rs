@@ -2,17 +2,18 @@
 //! program needs neither frame pointers nor debug information.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framehop::{CacheNative, ExplicitModuleSectionInfo, FrameAddress, Unwinder as _, UnwinderNative};
 use gimli::{
     BaseAddresses, CallFrameInstruction, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
-    LittleEndian, Operation, UnwindExpression, UnwindSection,
+    LittleEndian, Operation, RegisterRule, UnwindContext, UnwindExpression, UnwindSection,
 };
 
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
-use crate::capture::{CopiedStack, machine};
+use crate::capture::{CopiedStack, call_check, machine};
 #[cfg(feature = "attach")]
 use crate::evidence::CodeAddress;
 use crate::finding::Evidence;
@@ -20,6 +21,9 @@ use crate::process::Process;
 
 /// The maximum number of unwound frames.
 const MAX_FRAMES: usize = 256;
+/// That of another process: what its thread is follows from the outermost
+/// frames, and no other way reads a deeper stack.
+const MAX_FRAMES_OF_OTHER: usize = 4096;
 /// Stands for an unknown frame pointer. The value is odd, so a read at it
 /// fails, and unwinding ends instead of following a wrong frame.
 const UNKNOWN_FRAME_POINTER: u64 = 1;
@@ -37,8 +41,10 @@ const LONG_LIST_PAUSE: Duration = Duration::from_secs(1);
 const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 /// How many addresses are tried as the frame pointer.
 const MAX_RECONSTRUCTION_WALKS: u32 = 128;
-/// How many jumps are followed from the target of a call.
-const MAX_JUMPS: usize = 3;
+/// That of another process, whose stack is searched as a whole.
+const MAX_RECONSTRUCTION_WALKS_OF_OTHER: u32 = 512;
+/// How much code at the beginning of a function is read.
+const PROLOGUE_BYTES: usize = 48;
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -61,6 +67,9 @@ pub(crate) struct Unwound {
 /// compares as less.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Doubt {
+    /// Whether the tables do not say that the last frame is the first one of a
+    /// thread. A walk through stale frames may end at a zero instead.
+    has_other_end: bool,
     /// Whether nothing shows that the frame at the frame pointer has called the
     /// frames whose positions are certain.
     is_unconfirmed: bool,
@@ -190,6 +199,9 @@ impl Unwinder {
     /// walk counts: one that begins further out leaves frames out.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
+        if let Some(exact) = self.walk_by_frame_size(stack, &leaf) {
+            return exact;
+        }
         let is_own_stack = stack.own_stack.is_none();
         let mut best = None::<(Doubt, Walk)>;
         // What each walk found by the frame pointer.
@@ -198,7 +210,11 @@ impl Unwinder {
         // same in nearly all walks.
         let mut known_calls = HashMap::new();
         let mut walks = 0;
-        let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
+        let (max_search_bytes, max_walks) = match self.process {
+            Process::Own => (FRAME_POINTER_SEARCH_BYTES, MAX_RECONSTRUCTION_WALKS),
+            Process::Other(_) => (stack.bytes.len(), MAX_RECONSTRUCTION_WALKS_OF_OTHER),
+        };
+        let candidates = (0..stack.bytes.len().min(max_search_bytes) as u64)
             .step_by(8)
             .map(|offset| stack.sp.wrapping_add(offset));
         for candidate in candidates {
@@ -211,7 +227,7 @@ impl Unwinder {
             let walk = self.walk(stack, candidate);
             if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
-                found.push(walk.addresses[leaf.addresses.len()..].to_vec());
+                found.push((doubt.has_other_end, walk.addresses[leaf.addresses.len()..].to_vec()));
                 let is_better = |(least, longest): &(Doubt, Walk)| {
                     let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
                     doubt < *least || doubt == *least && is_longer
@@ -224,7 +240,7 @@ impl Unwinder {
                 }
             }
             walks += 1;
-            if walks == MAX_RECONSTRUCTION_WALKS {
+            if walks == max_walks {
                 break;
             }
         }
@@ -232,7 +248,9 @@ impl Unwinder {
             Some((doubt, Walk { addresses, caller_sps, .. })) => {
                 // A walk that begins further out leaves frames out. If all
                 // others do, none of them contradicts the best one.
-                let is_undisputed = || found.iter().all(|other| addresses.ends_with(other));
+                let mut others =
+                    found.iter().filter(|(has_other_end, _)| *has_other_end == doubt.has_other_end);
+                let mut is_undisputed = || others.all(|(_, other)| addresses.ends_with(other));
                 let is_confirmed = is_own_stack && (!doubt.is_unconfirmed || is_undisputed());
                 Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed }
             }
@@ -241,6 +259,28 @@ impl Unwinder {
                 Unwound { addresses, caller_sps, evidence: Evidence::Leaf, is_confirmed: false }
             }
         }
+    }
+
+    /// Walks on from the frame at which a walk has ended, because it needs the
+    /// frame pointer: that is as far from the known stack pointer as the first
+    /// instructions of the function say. Returns `None` if they do not, or if
+    /// the walk does not reach the thread's first frame then.
+    fn walk_by_frame_size(&mut self, stack: &CopiedStack, leaf: &Walk) -> Option<Unwound> {
+        let needs_frame_pointer = *leaf.addresses.last()?;
+        let sp = match leaf.addresses.len().checked_sub(2) {
+            Some(callee) => *leaf.caller_sps.get(callee)?,
+            None => stack.sp,
+        };
+        let start = self.function_of(needs_frame_pointer)?.start;
+        let frame_bytes = machine::frame_bytes(&self.process.read(start, PROLOGUE_BYTES)?)?;
+        let Walk { addresses, caller_sps, is_complete } = self.walk(stack, sp.checked_add(frame_bytes)?);
+        let is_whole = is_complete && addresses.last().is_some_and(|last| self.is_first_of_thread(*last));
+        (is_whole && addresses.len() > leaf.addresses.len()).then_some(Unwound {
+            addresses,
+            caller_sps,
+            evidence: Evidence::Stack,
+            is_confirmed: true,
+        })
     }
 
     /// Returns how doubtful a walk is whose first `certain` frames do not
@@ -252,23 +292,16 @@ impl Unwinder {
         known: &mut HashMap<(u64, u64), Option<bool>>,
     ) -> Doubt {
         let mut is_call = |pair: &[u64]| {
-            let new = || self.is_call_of_next_frame(pair[1], pair[0]);
+            let new = || call_check::calls(self, pair[1], pair[0]);
             *known.entry((pair[0], pair[1])).or_insert_with(new)
         };
         let mismatches = addresses.windows(2).filter(|pair| is_call(pair) == Some(false)).count();
         // The first frame that was found by the frame pointer must have called
         // the last certain one.
         let last = certain.checked_sub(1).and_then(|last| addresses.get(last..last + 2));
-        Doubt { mismatches, is_unconfirmed: last.and_then(is_call) != Some(true) }
-    }
-
-    /// Returns whether the call at `caller` is one of the function in which
-    /// `callee` is; `None` if the code of the call does not say what it calls.
-    fn is_call_of_next_frame(&self, caller: u64, callee: u64) -> Option<bool> {
-        let target = machine::direct_call_target(self.process, caller.wrapping_add(1))?;
-        let jump = |from: &u64| machine::jump_target(self.process, *from);
-        let mut targets = std::iter::successors(Some(target), jump).take(MAX_JUMPS);
-        Some(targets.any(|target| self.is_within(callee, target)))
+        let is_unconfirmed = last.and_then(is_call) != Some(true);
+        let is_first = addresses.last().is_some_and(|address| self.is_first_of_thread(*address));
+        Doubt { has_other_end: !is_first, is_unconfirmed, mismatches }
     }
 
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> Walk {
@@ -280,7 +313,11 @@ impl Unwinder {
         };
         let mut walk = Walk::default();
         let mut frame = FrameAddress::from_instruction_pointer(stack.ip);
-        while walk.addresses.len() < MAX_FRAMES && frame.address_for_lookup() >= LOWEST_CODE_ADDRESS {
+        let max_frames = match self.process {
+            Process::Own => MAX_FRAMES,
+            Process::Other(_) => MAX_FRAMES_OF_OTHER,
+        };
+        while walk.addresses.len() < max_frames && frame.address_for_lookup() >= LOWEST_CODE_ADDRESS {
             walk.addresses.push(frame.address_for_lookup());
             if self.process != Process::Own && self.may_not_end(frame.address_for_lookup()) {
                 break;
@@ -305,6 +342,28 @@ impl Unwinder {
     /// This uses the unwind tables, which even a stripped program has.
     pub(crate) fn is_within(&self, address: u64, start: u64) -> bool {
         self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
+    }
+
+    /// Returns the addresses of the function that an address is in.
+    pub(super) fn function_of(&self, address: u64) -> Option<Range<u64>> {
+        with_description(self.module_of(address)?, address, |description, _, _| {
+            let start = description.initial_address();
+            Some(start..start.checked_add(description.len())?)
+        })
+    }
+
+    /// Returns whether the unwind tables say that the function at this address
+    /// has no caller.
+    fn is_first_of_thread(&self, address: u64) -> bool {
+        let has_no_caller = |module| {
+            with_description(module, address, |description, eh_frame, bases| {
+                let mut context = UnwindContext::new();
+                let row = description.unwind_info_for_address(eh_frame, bases, &mut context, address).ok()?;
+                let return_address = description.cie().return_address_register();
+                Some(row.register(return_address) == Some(RegisterRule::Undefined))
+            })
+        };
+        self.module_of(address).and_then(has_no_caller).unwrap_or(false)
     }
 
     /// Returns whether the unwind tables of another process have a loop for

@@ -94,6 +94,7 @@ impl WatchBuilder {
         let address = None;
         let start_notice = Arc::new(StartNotice::new(settings.threshold, settings.terminal, address));
         let failed = |name| move |source| StartError::Thread { name, source };
+        let symbols = Reporter::symbols(process, settings.max_debug_info_memory);
         let reporter = Reporter::start(
             process,
             &state.recorder,
@@ -101,7 +102,7 @@ impl WatchBuilder {
             &state.findings,
             &state.outbox,
             &start_notice,
-            settings.max_debug_info_memory,
+            &symbols,
             self.on_finding,
         )
         .map_err(failed("loopscope-report"))?;
@@ -111,6 +112,7 @@ impl WatchBuilder {
             Arc::clone(&state.recorder),
             Arc::clone(&state.self_metrics),
             SendingEnd(Arc::clone(&state.outbox)),
+            symbols,
             settings.max_debug_info_memory,
             Arc::clone(&sampler_state),
         )
@@ -197,6 +199,13 @@ impl Watch {
     #[must_use]
     pub fn period(&self) -> Duration {
         self.period
+    }
+
+    /// Returns whether the program has been read, and its threads are looked
+    /// at. That takes a second for a large program.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.sampler_state.has_begun()
     }
 
     /// Returns whether the process has ended, or runs another program now.

@@ -13,6 +13,7 @@ use crate::attach::watch::tools::Tools;
 use crate::capture::unwind::Unwinder;
 use crate::diagnose::symbols::Symbols;
 use crate::evidence::Capture;
+use crate::lock::Lock;
 use crate::outbox::SendingEnd;
 use crate::owned_thread::OwnedThread;
 use crate::process::Process;
@@ -49,6 +50,7 @@ fn program_file(process: Process) -> Option<(u64, u64)> {
 #[derive(Debug, Default)]
 pub(super) struct SamplerState {
     is_stopped: AtomicBool,
+    has_begun: AtomicBool,
     has_target_ended: AtomicBool,
     loops_seen: AtomicUsize,
 }
@@ -57,6 +59,11 @@ impl SamplerState {
     /// Returns whether the other process has ended, or runs another program.
     pub(super) fn has_target_ended(&self) -> bool {
         self.has_target_ended.load(Acquire)
+    }
+
+    /// Returns whether threads are looked at.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Acquire)
     }
 
     /// Returns how many threads with an event loop were seen.
@@ -78,6 +85,7 @@ impl Sampler {
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
         outbox: SendingEnd,
+        symbols: Arc<Lock<Symbols>>,
         max_debug_info_memory: u64,
         state: Arc<SamplerState>,
     ) -> io::Result<Self> {
@@ -93,7 +101,7 @@ impl Sampler {
                 self_metrics,
                 outbox,
                 unwinder: Unwinder::new(process),
-                symbols: Symbols::new(process, max_debug_info_memory),
+                symbols,
                 threads: HashMap::new(),
                 early_reads: TokenBucket::new(EARLY_READS, EARLY_READS_PER_SECOND, Instant::now()),
                 next_worker: 0,
@@ -124,7 +132,8 @@ struct SamplerLoop {
     self_metrics: Arc<SelfMetrics>,
     outbox: SendingEnd,
     unwinder: Unwinder,
-    symbols: Symbols,
+    /// The thread that reports uses them as well.
+    symbols: Arc<Lock<Symbols>>,
     threads: HashMap<i32, ObservedThread>,
     early_reads: TokenBucket,
     next_worker: usize,
@@ -146,6 +155,7 @@ impl SamplerLoop {
                 }
             }
             self.look(is_listing);
+            state.has_begun.store(true, Release);
             state.loops_seen.store(self.loops_seen, Relaxed);
             thread::park_timeout(self.period.saturating_sub(begin.elapsed()).max(MIN_PERIOD / 2));
         }
@@ -162,7 +172,7 @@ impl SamplerLoop {
         threads.values_mut().for_each(|thread| thread.end(&tools));
         self.program = program;
         self.unwinder = Unwinder::new(self.process);
-        self.symbols = Symbols::new(self.process, self.max_debug_info_memory);
+        *self.symbols.lock() = Symbols::new(self.process, self.max_debug_info_memory);
         self.read_program();
     }
 
@@ -172,7 +182,7 @@ impl SamplerLoop {
         self.unwinder.list_modules();
         if let Some(address) = self.unwinder.first_code() {
             let capture = Capture { stack: vec![address], ..Capture::without_stack(0, false, None) };
-            let _ = self.symbols.stack(&capture);
+            let _ = self.symbols.lock().stack(&capture);
         }
     }
 
@@ -206,12 +216,11 @@ impl SamplerLoop {
     fn tools(&mut self) -> Tools<'_> {
         Tools {
             process: self.process,
-            period: self.period,
             recorder: &self.recorder,
             self_metrics: &self.self_metrics,
             outbox: &self.outbox,
             unwinder: &mut self.unwinder,
-            symbols: &mut self.symbols,
+            symbols: &self.symbols,
             early_reads: &mut self.early_reads,
             next_worker: &mut self.next_worker,
             loops_seen: &mut self.loops_seen,

@@ -65,10 +65,24 @@ pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Optio
 /// and the linker make a function that is equal to another one from such a jump
 /// alone.
 pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
+    possible_jump_targets(&process.read(address, 4)?, address).next()
+}
+
+/// Returns how far the frame pointer is above the stack pointer in a function
+/// that begins with `code`: not known here.
+pub(crate) fn frame_bytes(_code: &[u8]) -> Option<u64> {
+    None
+}
+
+/// Returns where jumps in `code`, which is at `address`, lead.
+pub(crate) fn possible_jump_targets(code: &[u8], address: u64) -> impl Iterator<Item = u64> {
     const B: u32 = 0b00_0101;
-    let instruction = u32::from_le_bytes(process.read(address, 4)?.try_into().ok()?);
-    let instructions = i64::from((instruction << 6).cast_signed() >> 6);
-    (instruction >> 26 == B).then(|| address.wrapping_add_signed(instructions * 4))
+    code.chunks_exact(4).enumerate().filter_map(move |(at, bytes)| {
+        let instruction = u32::from_le_bytes(bytes.try_into().ok()?);
+        let instructions = i64::from((instruction << 6).cast_signed() >> 6);
+        let jump = address.wrapping_add(at as u64 * 4);
+        (instruction >> 26 == B).then(|| jump.wrapping_add_signed(instructions * 4))
+    })
 }
 
 /// Returns whether the instruction before `ip` is `svc`.

@@ -384,8 +384,9 @@ fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
     let by_path = path.is_absolute().then(|| process.file_path(path));
     let mut missing = MissingLines::Unreadable;
     // The second works for a file that was deleted or replaced, but needs a
-    // privilege.
-    for path in by_path.into_iter().chain([PathBuf::from(mapping)]) {
+    // privilege. The third works for a process that has ended.
+    let of_ended = (*process != Process::Own && path.is_absolute()).then(|| path.to_owned());
+    for path in by_path.into_iter().chain([PathBuf::from(mapping)]).chain(of_ended) {
         let Ok(opened) = elf::open(&path) else { continue };
         match Elf::read(Arc::new(opened)) {
             Some(elf) if elf.is(&file.identity) => return Ok(elf),

@@ -160,6 +160,9 @@ fn main() -> ExitCode {
 /// Watches another process until it has ended, and prints what was found.
 fn watch(pid: i32) -> ExitCode {
     let watch = Watch::builder(pid).terminal(Terminal::Never).start().expect("the process can be watched");
+    while !watch.has_begun() && !watch.has_ended() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let without = if watch.finds_computations() { "" } else { " without samples" };
     eprintln!("watching{without}");
     while !watch.has_ended() {
