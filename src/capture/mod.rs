@@ -20,6 +20,7 @@ pub(crate) mod sockets;
 mod sync;
 mod target;
 pub(crate) mod unwind;
+mod unwind_tables;
 
 /// The maximum number of bytes copied from a stack, from the innermost frame
 /// outward.

@@ -7,13 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framehop::{CacheNative, ExplicitModuleSectionInfo, FrameAddress, Unwinder as _, UnwinderNative};
-use gimli::{
-    BaseAddresses, CallFrameInstruction, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
-    LittleEndian, Operation, RegisterRule, UnwindContext, UnwindExpression, UnwindSection,
-};
 
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
-use crate::capture::{CopiedStack, call_check, machine};
+use crate::capture::{CopiedStack, call_check, machine, unwind_tables};
 #[cfg(feature = "attach")]
 use crate::evidence::CodeAddress;
 use crate::finding::Evidence;
@@ -341,99 +337,35 @@ impl Unwinder {
     /// Returns whether an address lies in the function that begins at `start`.
     /// This uses the unwind tables, which even a stripped program has.
     pub(crate) fn is_within(&self, address: u64, start: u64) -> bool {
-        self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
+        self.function_of(address).is_some_and(|function| function.start == start)
     }
 
     /// Returns the addresses of the function that an address is in.
     pub(super) fn function_of(&self, address: u64) -> Option<Range<u64>> {
-        with_description(self.module_of(address)?, address, |description, _, _| {
-            let start = description.initial_address();
-            Some(start..start.checked_add(description.len())?)
-        })
+        unwind_tables::function(self.module_of(address)?, address)
     }
 
     /// Returns whether the unwind tables say that the function at this address
     /// has no caller.
     fn is_first_of_thread(&self, address: u64) -> bool {
-        let has_no_caller = |module| {
-            with_description(module, address, |description, eh_frame, bases| {
-                let mut context = UnwindContext::new();
-                let row = description.unwind_info_for_address(eh_frame, bases, &mut context, address).ok()?;
-                let return_address = description.cie().return_address_register();
-                Some(row.register(return_address) == Some(RegisterRule::Undefined))
-            })
-        };
-        self.module_of(address).and_then(has_no_caller).unwrap_or(false)
+        self.module_of(address)
+            .and_then(|module| unwind_tables::has_no_caller(module, address))
+            .unwrap_or(false)
     }
 
     /// Returns whether the unwind tables of another process have a loop for
     /// this address. No compiler writes one, and to follow it may take for
     /// ever.
     fn may_not_end(&self, address: u64) -> bool {
-        self.module_of(address).and_then(|module| has_backward_jump(module, address)).unwrap_or(false)
+        self.module_of(address)
+            .and_then(|module| unwind_tables::has_backward_jump(module, address))
+            .unwrap_or(false)
     }
 
     /// Returns the module that contains an address.
     pub(crate) fn module_of(&self, address: u64) -> Option<&Module> {
         self.modules.iter().find(|module| module.range.contains(&address))
     }
-}
-
-fn function_start(module: &Module, address: u64) -> Option<u64> {
-    with_description(module, address, |description, _, _| Some(description.initial_address()))
-}
-
-/// Returns whether an expression of the tables jumps backward.
-fn has_backward_jump(module: &Module, address: u64) -> Option<bool> {
-    with_description(module, address, |description, eh_frame, bases| {
-        let encoding = description.cie().encoding();
-        let jumps_backward = |expression: UnwindExpression<usize>| {
-            let Ok(expression) = expression.get(eh_frame) else { return true };
-            let mut operations = expression.operations(encoding);
-            loop {
-                match operations.next() {
-                    Ok(Some(Operation::Skip { target } | Operation::Bra { target })) if target < 0 => {
-                        return true;
-                    }
-                    Ok(Some(_)) => {}
-                    Ok(None) => return false,
-                    Err(_) => return true,
-                }
-            }
-        };
-        for mut instructions in
-            [description.cie().instructions(eh_frame, bases), description.instructions(eh_frame, bases)]
-        {
-            while let Ok(Some(instruction)) = instructions.next() {
-                let expression = match instruction {
-                    CallFrameInstruction::DefCfaExpression { expression }
-                    | CallFrameInstruction::Expression { expression, .. }
-                    | CallFrameInstruction::ValExpression { expression, .. } => expression,
-                    _ => continue,
-                };
-                if jumps_backward(expression) {
-                    return Some(true);
-                }
-            }
-        }
-        Some(false)
-    })
-}
-
-type Tables<'m> = EndianSlice<'m, LittleEndian>;
-
-/// Calls `f` with the entry of the unwind tables for an address.
-fn with_description<T>(
-    module: &Module,
-    address: u64,
-    f: impl FnOnce(FrameDescriptionEntry<Tables<'_>>, &EhFrame<Tables<'_>>, &BaseAddresses) -> Option<T>,
-) -> Option<T> {
-    let (hdr, frames) = (module.eh_frame_hdr.as_ref()?, module.eh_frame.as_ref()?);
-    let bases = BaseAddresses::default().set_eh_frame_hdr(hdr.range.start).set_eh_frame(frames.range.start);
-    let parsed = EhFrameHdr::new(&hdr.bytes, LittleEndian).parse(&bases, 8).ok()?;
-    let eh_frame = EhFrame::new(&frames.bytes, LittleEndian);
-    let fde = parsed.table()?.fde_for_address(&eh_frame, &bases, address, EhFrame::cie_from_offset).ok()?;
-    f(fde, &eh_frame, &bases)
 }
 
 fn to_framehop(module: &Module) -> framehop::Module<SectionBytes> {

@@ -172,10 +172,10 @@ impl fmt::Debug for WatchBuilder {
 /// Watches the event loops of another process until it is dropped.
 ///
 /// It looks at each thread of a runtime four times in a threshold. A stall is a
-/// wait in one and the same system call, within a poll, that lasts for the
-/// threshold: the kernel shows that the thread has not run in between. Its
-/// duration is a lower bound, too short by two looks at most. Shorter stalls
-/// are not seen.
+/// poll that lasts for the threshold. That it is one poll is certain: the
+/// thread has waited in one system call and not run in between, or it has not
+/// written to the frame in which each poll begins. Its duration is a lower
+/// bound, too short by three looks at most. Shorter stalls are not seen.
 #[must_use = "a watch stops when it is dropped"]
 pub struct Watch {
     source: Arc<ProcessSource>,
@@ -234,6 +234,13 @@ impl Watch {
     #[must_use]
     pub fn loops_seen(&self) -> usize {
         self.sampler_state.loops_seen()
+    }
+
+    /// Returns the longest time between two looks so far. It is more than
+    /// [`period`](Self::period) where the machine is busy.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        self.sampler_state.longest_pause()
     }
 
     /// Returns all findings so far.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -53,12 +53,18 @@ pub(super) struct SamplerState {
     has_begun: AtomicBool,
     has_target_ended: AtomicBool,
     loops_seen: AtomicUsize,
+    longest_pause_nanos: AtomicU64,
 }
 
 impl SamplerState {
     /// Returns whether the other process has ended, or runs another program.
     pub(super) fn has_target_ended(&self) -> bool {
         self.has_target_ended.load(Acquire)
+    }
+
+    /// Returns the longest time between two looks.
+    pub(super) fn longest_pause(&self) -> Duration {
+        Duration::from_nanos(self.longest_pause_nanos.load(Relaxed))
     }
 
     /// Returns whether threads are looked at.
@@ -144,6 +150,7 @@ impl SamplerLoop {
     fn run(&mut self, state: &SamplerState) {
         self.read_program();
         let mut next_listing = Instant::now();
+        let mut last_look = Instant::now();
         while !state.is_stopped.load(Acquire) {
             let begin = Instant::now();
             let is_listing = begin >= next_listing;
@@ -154,6 +161,9 @@ impl SamplerLoop {
                     break;
                 }
             }
+            let pause = u64::try_from(last_look.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            state.longest_pause_nanos.fetch_max(pause, Relaxed);
+            last_look = Instant::now();
             self.look(is_listing);
             state.has_begun.store(true, Release);
             state.loops_seen.store(self.loops_seen, Relaxed);
