@@ -288,7 +288,7 @@ impl Unwinder {
         known: &mut HashMap<(u64, u64), Option<bool>>,
     ) -> Doubt {
         let mut is_call = |pair: &[u64]| {
-            let new = || call_check::calls(self, pair[1], pair[0]);
+            let new = || call_check::calls(self.process, &self.modules, pair[1], pair[0]);
             *known.entry((pair[0], pair[1])).or_insert_with(new)
         };
         let mismatches = addresses.windows(2).filter(|pair| is_call(pair) == Some(false)).count();
@@ -341,7 +341,7 @@ impl Unwinder {
     }
 
     /// Returns the addresses of the function that an address is in.
-    pub(super) fn function_of(&self, address: u64) -> Option<Range<u64>> {
+    fn function_of(&self, address: u64) -> Option<Range<u64>> {
         unwind_tables::function(self.module_of(address)?, address)
     }
 

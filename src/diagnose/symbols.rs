@@ -129,8 +129,8 @@ impl Symbols {
         let mut stack = SymbolisedStack::default();
         let mut uncertain = Vec::new();
         // In a reconstructed stack, two frames that do not fit may be left over
-        // from different calls. Of another process there is no better stack of a
-        // thread that waits.
+        // from different calls. Of another process there is no better stack of
+        // a thread that waits.
         let are_neighbours = match capture.evidence {
             Evidence::Stack | Evidence::Leaf => true,
             Evidence::Reconstructed => self.process != Process::Own,

@@ -1,7 +1,7 @@
 //! One sample of a thread by the kernel's profiler (perf_event_open(2)).
 //!
-//! A timer of the kernel runs while the thread is on a CPU. When it expires, the
-//! kernel copies the registers of the thread's own code and its stack. The
+//! A timer of the kernel runs while the thread is on a CPU. When it expires,
+//! the kernel copies the registers of the thread's own code and its stack. The
 //! thread is not stopped, and no system call is interrupted. Without the right
 //! to profile the kernel, a sample is taken only while the thread is in its own
 //! code.
