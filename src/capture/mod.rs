@@ -6,6 +6,7 @@
 //! the stack from outside while the thread waits in a system call. [`unwind`]
 //! turns either copy into code addresses.
 
+mod call_check;
 mod copy;
 pub(crate) mod descriptor;
 #[cfg(feature = "attach")]
@@ -21,6 +22,7 @@ pub(crate) mod sockets;
 mod sync;
 mod target;
 pub(crate) mod unwind;
+mod unwind_tables;
 
 /// The maximum number of bytes copied from a stack, from the innermost frame
 /// outward.

@@ -4,6 +4,10 @@ use crate::capture::{CopiedStack, OwnStack, STACK_BYTES};
 use crate::os::ThreadInfo;
 use crate::process::Process;
 
+/// The maximum number of bytes copied from a stack of another process: what a
+/// thread is follows from its outermost frames.
+const STACK_BYTES_OF_OTHER: usize = 1 << 20;
+
 /// Copies the stack of a thread that waits with these registers. The caller
 /// checks before and after that the thread waits in the same call. Returns
 /// `None` if the stack cannot be read.
@@ -20,6 +24,10 @@ pub(crate) fn copy_at_most(
     max_bytes: usize,
 ) -> Option<CopiedStack> {
     let start = usize::try_from(sp).ok()?;
+    let max_bytes = match process {
+        Process::Own => STACK_BYTES,
+        Process::Other(_) => STACK_BYTES_OF_OTHER,
+    };
     let (bytes, own_stack) = if (thread.stack_bottom..thread.stack_top).contains(&start) {
         (process.read(sp, (thread.stack_top - start).min(max_bytes))?, None)
     } else {

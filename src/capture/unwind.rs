@@ -1,20 +1,15 @@
 //! Finds the return addresses in a copied stack by the unwind tables. The
 //! program needs neither frame pointers nor debug information.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framehop::{CacheNative, ExplicitModuleSectionInfo, FrameAddress, Unwinder as _, UnwinderNative};
-use gimli::{
-    BaseAddresses, CallFrameInstruction, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
-    LittleEndian, Operation, UnwindExpression, UnwindSection,
-};
 
 use crate::capture::modules::{MapsFile, Module, Section, SectionBytes};
-use crate::capture::{CopiedStack, machine};
+use crate::capture::{CopiedStack, call_check, machine, unwind_tables};
 #[cfg(feature = "attach")]
 use crate::evidence::CodeAddress;
 use crate::finding::Evidence;
@@ -22,6 +17,9 @@ use crate::process::Process;
 
 /// The maximum number of unwound frames.
 const MAX_FRAMES: usize = 256;
+/// That of another process: what its thread is follows from the outermost
+/// frames, and no other way reads a deeper stack.
+const MAX_FRAMES_OF_OTHER: usize = 4096;
 /// Stands for an unknown frame pointer. The value is odd, so a read at it
 /// fails, and unwinding ends instead of following a wrong frame.
 const UNKNOWN_FRAME_POINTER: u64 = 1;
@@ -39,10 +37,10 @@ const LONG_LIST_PAUSE: Duration = Duration::from_secs(1);
 const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 /// How many addresses are tried as the frame pointer.
 const MAX_RECONSTRUCTION_WALKS: u32 = 128;
-/// How many jumps are followed from the target of a call.
-const MAX_JUMPS: usize = 3;
-/// So much code of a function is searched for a jump to another one.
-const MAX_FUNCTION_BYTES: usize = 16 * 1024;
+/// That of another process, whose stack is searched as a whole.
+const MAX_RECONSTRUCTION_WALKS_OF_OTHER: u32 = 512;
+/// How much code at the beginning of a function is read.
+const PROLOGUE_BYTES: usize = 48;
 /// How many bytes of the stack are searched for a frame pointer.
 const FRAME_POINTER_SEARCH_BYTES: usize = 8 * 1024;
 
@@ -65,11 +63,15 @@ pub(crate) struct Unwound {
 /// compares as less.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Doubt {
+    /// Whether the tables do not say that the last frame is the first one of a
+    /// thread. A walk through stale frames may end at a zero instead.
+    has_other_end: bool,
     /// Whether nothing shows that the frame at the frame pointer has called the
     /// frames whose positions are certain.
     is_unconfirmed: bool,
     /// The number of direct calls whose target is not the function of the next
-    /// inner frame. A stale frame causes such a mismatch.
+    /// inner frame. A stale frame causes such a mismatch, and sometimes a tail
+    /// call.
     mismatches: usize,
 }
 
@@ -186,26 +188,29 @@ impl Unwinder {
     /// stack for an address that the register may hold: a return address is
     /// above it, and a walk from it reaches the thread's first frame. This is
     /// no proof, because the frame there may be stale, so the result is marked
-    /// as [`Evidence::Reconstructed`]. A stale frame may also seem to be the
-    /// first one: the thread's first frame is the outermost one that is
-    /// reached.
+    /// as [`Evidence::Reconstructed`].
     ///
     /// A walk from another stack than the thread's own seldom reaches that
     /// frame, or seems to reach it at the other stack's end. There the longest
     /// walk counts: one that begins further out leaves frames out.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
-        let is_own_stack = stack.own_stack.is_none();
-        if let Some(walk) = self.walk_from_prologue(stack, &leaf).filter(|_| is_own_stack) {
-            let Walk { addresses, caller_sps, .. } = walk;
-            return Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed: true };
+        if let Some(exact) = self.walk_by_frame_size(stack, &leaf) {
+            return exact;
         }
-        let mut found = Vec::<(Doubt, Walk)>::new();
+        let is_own_stack = stack.own_stack.is_none();
+        let mut best = None::<(Doubt, Walk)>;
+        // What each walk found by the frame pointer.
+        let mut found = Vec::new();
         // Whether pairs of frames are callee and caller: the outer ones are the
         // same in nearly all walks.
         let mut known_calls = HashMap::new();
         let mut walks = 0;
-        let candidates = (0..stack.bytes.len().min(FRAME_POINTER_SEARCH_BYTES) as u64)
+        let (max_search_bytes, max_walks) = match self.process {
+            Process::Own => (FRAME_POINTER_SEARCH_BYTES, MAX_RECONSTRUCTION_WALKS),
+            Process::Other(_) => (stack.bytes.len(), MAX_RECONSTRUCTION_WALKS_OF_OTHER),
+        };
+        let candidates = (0..stack.bytes.len().min(max_search_bytes) as u64)
             .step_by(8)
             .map(|offset| stack.sp.wrapping_add(offset));
         for candidate in candidates {
@@ -216,35 +221,33 @@ impl Unwinder {
                 continue;
             }
             let walk = self.walk(stack, candidate);
-            // The first frame of a thread is in a program or library.
-            let is_complete =
-                walk.is_complete && walk.addresses.last().is_some_and(|last| self.module_of(*last).is_some());
-            if (is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
+            if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
-                found.push((doubt, walk));
+                found.push((doubt.has_other_end, walk.addresses[leaf.addresses.len()..].to_vec()));
+                let is_better = |(least, longest): &(Doubt, Walk)| {
+                    let is_longer = !is_own_stack && walk.addresses.len() > longest.addresses.len();
+                    doubt < *least || doubt == *least && is_longer
+                };
+                if best.as_ref().is_none_or(is_better) {
+                    best = Some((doubt, walk));
+                }
                 if doubt == Doubt::default() && is_own_stack {
                     break;
                 }
             }
             walks += 1;
-            if walks == MAX_RECONSTRUCTION_WALKS {
+            if walks == max_walks {
                 break;
             }
         }
-        if is_own_stack {
-            keep_outermost(&mut found);
-        }
-        let length = |walk: &Walk| if is_own_stack { 0 } else { walk.addresses.len() };
-        let best = found.iter().min_by_key(|(doubt, walk)| (*doubt, Reverse(length(walk))));
         match best {
             Some((doubt, Walk { addresses, caller_sps, .. })) => {
                 // A walk that begins further out leaves frames out. If all
                 // others do, none of them contradicts the best one.
-                let certain = leaf.addresses.len();
-                let is_part = |other: &Walk| addresses.ends_with(&other.addresses[certain..]);
-                let is_undisputed = || found.iter().all(|(_, other)| is_part(other));
+                let mut others =
+                    found.iter().filter(|(has_other_end, _)| *has_other_end == doubt.has_other_end);
+                let mut is_undisputed = || others.all(|(_, other)| addresses.ends_with(other));
                 let is_confirmed = is_own_stack && (!doubt.is_unconfirmed || is_undisputed());
-                let (addresses, caller_sps) = (addresses.clone(), caller_sps.clone());
                 Unwound { addresses, caller_sps, evidence: Evidence::Reconstructed, is_confirmed }
             }
             None => {
@@ -254,20 +257,26 @@ impl Unwinder {
         }
     }
 
-    /// Unwinds a stack with the frame pointer that follows from the stack pointer
-    /// of the outermost frame that is certain: the function there has set it.
-    /// `None` if that walk does not reach the thread's first frame.
-    fn walk_from_prologue(&mut self, stack: &CopiedStack, leaf: &Walk) -> Option<Walk> {
-        let certain = leaf.addresses.len();
-        let ip = *leaf.addresses.last()?;
-        let sp = if certain == 1 { stack.sp } else { *leaf.caller_sps.get(certain - 2)? };
-        let start = self.module_of(ip).and_then(|module| function_start(module, ip))?;
-        let walk = self.walk(stack, machine::frame_pointer(self.process, start, ip, sp)?);
-        let last = *walk.addresses.last()?;
-        let is_whole = walk.is_complete && walk.addresses.len() > certain && self.module_of(last).is_some();
-        // The function may have moved its stack pointer since.
-        let has_mismatch = || self.doubt(&walk.addresses, certain, &mut HashMap::new()).mismatches > 0;
-        (is_whole && !has_mismatch()).then_some(walk)
+    /// Walks on from the frame at which a walk has ended, because it needs the
+    /// frame pointer: that is as far from the known stack pointer as the first
+    /// instructions of the function say. Returns `None` if they do not, or if
+    /// the walk does not reach the thread's first frame then.
+    fn walk_by_frame_size(&mut self, stack: &CopiedStack, leaf: &Walk) -> Option<Unwound> {
+        let needs_frame_pointer = *leaf.addresses.last()?;
+        let sp = match leaf.addresses.len().checked_sub(2) {
+            Some(callee) => *leaf.caller_sps.get(callee)?,
+            None => stack.sp,
+        };
+        let start = self.function_of(needs_frame_pointer)?.start;
+        let frame_bytes = machine::frame_bytes(&self.process.read(start, PROLOGUE_BYTES)?)?;
+        let Walk { addresses, caller_sps, is_complete } = self.walk(stack, sp.checked_add(frame_bytes)?);
+        let is_whole = is_complete && addresses.last().is_some_and(|last| self.is_first_of_thread(*last));
+        (is_whole && addresses.len() > leaf.addresses.len()).then_some(Unwound {
+            addresses,
+            caller_sps,
+            evidence: Evidence::Stack,
+            is_confirmed: true,
+        })
     }
 
     /// Returns how doubtful a walk is whose first `certain` frames do not
@@ -279,35 +288,16 @@ impl Unwinder {
         known: &mut HashMap<(u64, u64), Option<bool>>,
     ) -> Doubt {
         let mut is_call = |pair: &[u64]| {
-            let new = || self.is_call_of_next_frame(pair[1], pair[0]);
+            let new = || call_check::calls(self.process, &self.modules, pair[1], pair[0]);
             *known.entry((pair[0], pair[1])).or_insert_with(new)
         };
         let mismatches = addresses.windows(2).filter(|pair| is_call(pair) == Some(false)).count();
         // The first frame that was found by the frame pointer must have called
         // the last certain one.
         let last = certain.checked_sub(1).and_then(|last| addresses.get(last..last + 2));
-        Doubt { mismatches, is_unconfirmed: last.and_then(is_call) != Some(true) }
-    }
-
-    /// Returns whether the call at `caller` is one of the function in which
-    /// `callee` is; `None` if the code of the call does not say what it calls.
-    fn is_call_of_next_frame(&self, caller: u64, callee: u64) -> Option<bool> {
-        let target = machine::direct_call_target(self.process, caller.wrapping_add(1))?;
-        let jump = |from: &u64| machine::jump_target(self.process, *from);
-        let targets: Vec<_> = std::iter::successors(Some(target), jump).take(MAX_JUMPS).collect();
-        let is_target = targets.iter().any(|target| self.is_within(callee, *target));
-        Some(is_target || targets.last().is_some_and(|target| self.jumps_to_function_of(*target, callee)))
-    }
-
-    /// Returns whether the function that begins at `start` may end with a jump
-    /// to the function in which `callee` is.
-    fn jumps_to_function_of(&self, start: u64, callee: u64) -> bool {
-        let function = self.module_of(start).and_then(|module| function_range(module, start));
-        let target = self.module_of(callee).and_then(|module| function_start(module, callee));
-        let (Some(function), Some(target)) = (function, target) else { return false };
-        let length = usize::try_from(function.end - function.start).unwrap_or(usize::MAX);
-        let code = self.process.read(function.start, length.min(MAX_FUNCTION_BYTES));
-        code.is_some_and(|code| machine::has_jump(&code, function.start, target))
+        let is_unconfirmed = last.and_then(is_call) != Some(true);
+        let is_first = addresses.last().is_some_and(|address| self.is_first_of_thread(*address));
+        Doubt { has_other_end: !is_first, is_unconfirmed, mismatches }
     }
 
     fn walk(&mut self, stack: &CopiedStack, frame_pointer: u64) -> Walk {
@@ -319,7 +309,11 @@ impl Unwinder {
         };
         let mut walk = Walk::default();
         let mut frame = FrameAddress::from_instruction_pointer(stack.ip);
-        while walk.addresses.len() < MAX_FRAMES && frame.address_for_lookup() >= LOWEST_CODE_ADDRESS {
+        let max_frames = match self.process {
+            Process::Own => MAX_FRAMES,
+            Process::Other(_) => MAX_FRAMES_OF_OTHER,
+        };
+        while walk.addresses.len() < max_frames && frame.address_for_lookup() >= LOWEST_CODE_ADDRESS {
             walk.addresses.push(frame.address_for_lookup());
             if self.process != Process::Own && self.may_not_end(frame.address_for_lookup()) {
                 break;
@@ -343,91 +337,35 @@ impl Unwinder {
     /// Returns whether an address lies in the function that begins at `start`.
     /// This uses the unwind tables, which even a stripped program has.
     pub(crate) fn is_within(&self, address: u64, start: u64) -> bool {
-        self.module_of(address).and_then(|module| function_start(module, address)) == Some(start)
+        self.function_of(address).is_some_and(|function| function.start == start)
+    }
+
+    /// Returns the addresses of the function that an address is in.
+    fn function_of(&self, address: u64) -> Option<Range<u64>> {
+        unwind_tables::function(self.module_of(address)?, address)
+    }
+
+    /// Returns whether the unwind tables say that the function at this address
+    /// has no caller.
+    fn is_first_of_thread(&self, address: u64) -> bool {
+        self.module_of(address)
+            .and_then(|module| unwind_tables::has_no_caller(module, address))
+            .unwrap_or(false)
     }
 
     /// Returns whether the unwind tables of another process have a loop for
     /// this address. No compiler writes one, and to follow it may take for
     /// ever.
     fn may_not_end(&self, address: u64) -> bool {
-        self.module_of(address).and_then(|module| has_backward_jump(module, address)).unwrap_or(false)
+        self.module_of(address)
+            .and_then(|module| unwind_tables::has_backward_jump(module, address))
+            .unwrap_or(false)
     }
 
     /// Returns the module that contains an address.
     pub(crate) fn module_of(&self, address: u64) -> Option<&Module> {
         self.modules.iter().find(|module| module.range.contains(&address))
     }
-}
-
-/// Keeps the walks that reach the first frame of a thread. The others end at a
-/// frame further in, which is stale.
-fn keep_outermost(walks: &mut Vec<(Doubt, Walk)>) {
-    let outermost = walks.iter().filter_map(|(_, walk)| walk.caller_sps.last()).max().copied();
-    walks.retain(|(_, walk)| walk.caller_sps.last().copied() == outermost);
-}
-
-fn function_start(module: &Module, address: u64) -> Option<u64> {
-    Some(function_range(module, address)?.start)
-}
-
-fn function_range(module: &Module, address: u64) -> Option<Range<u64>> {
-    with_description(module, address, |description, _, _| {
-        let start = description.initial_address();
-        Some(start..start.checked_add(description.len())?)
-    })
-}
-
-/// Returns whether an expression of the tables jumps backward.
-fn has_backward_jump(module: &Module, address: u64) -> Option<bool> {
-    with_description(module, address, |description, eh_frame, bases| {
-        let encoding = description.cie().encoding();
-        let jumps_backward = |expression: UnwindExpression<usize>| {
-            let Ok(expression) = expression.get(eh_frame) else { return true };
-            let mut operations = expression.operations(encoding);
-            loop {
-                match operations.next() {
-                    Ok(Some(Operation::Skip { target } | Operation::Bra { target })) if target < 0 => {
-                        return true;
-                    }
-                    Ok(Some(_)) => {}
-                    Ok(None) => return false,
-                    Err(_) => return true,
-                }
-            }
-        };
-        for mut instructions in
-            [description.cie().instructions(eh_frame, bases), description.instructions(eh_frame, bases)]
-        {
-            while let Ok(Some(instruction)) = instructions.next() {
-                let expression = match instruction {
-                    CallFrameInstruction::DefCfaExpression { expression }
-                    | CallFrameInstruction::Expression { expression, .. }
-                    | CallFrameInstruction::ValExpression { expression, .. } => expression,
-                    _ => continue,
-                };
-                if jumps_backward(expression) {
-                    return Some(true);
-                }
-            }
-        }
-        Some(false)
-    })
-}
-
-pub(super) type Tables<'m> = EndianSlice<'m, LittleEndian>;
-
-/// Calls `f` with the entry of the unwind tables for an address.
-pub(super) fn with_description<T>(
-    module: &Module,
-    address: u64,
-    f: impl FnOnce(FrameDescriptionEntry<Tables<'_>>, &EhFrame<Tables<'_>>, &BaseAddresses) -> Option<T>,
-) -> Option<T> {
-    let (hdr, frames) = (module.eh_frame_hdr.as_ref()?, module.eh_frame.as_ref()?);
-    let bases = BaseAddresses::default().set_eh_frame_hdr(hdr.range.start).set_eh_frame(frames.range.start);
-    let parsed = EhFrameHdr::new(&hdr.bytes, LittleEndian).parse(&bases, 8).ok()?;
-    let eh_frame = EhFrame::new(&frames.bytes, LittleEndian);
-    let fde = parsed.table()?.fde_for_address(&eh_frame, &bases, address, EhFrame::cie_from_offset).ok()?;
-    f(fde, &eh_frame, &bases)
 }
 
 fn to_framehop(module: &Module) -> framehop::Module<SectionBytes> {
@@ -455,7 +393,8 @@ mod tests {
     /// those are taken.
     #[test]
     fn an_image_below_its_own_addresses_has_tables() {
-        let section = |range: Range<u64>| Some(Section { range, bytes: SectionBytes::new(vec![0; 64]) });
+        let section =
+            |range: std::ops::Range<u64>| Some(Section { range, bytes: SectionBytes::new(vec![0; 64]) });
         let module = Module {
             file: Arc::new(CodeFile::none()),
             bias: 0_u64.wrapping_sub(0x1000),
@@ -473,27 +412,5 @@ mod tests {
         let mut frames = unwinder.iter_frames(0x1_1000, registers, &mut cache, &mut read);
         assert_eq!(frames.next().ok().flatten().map(|frame| frame.address_for_lookup()), Some(0x1_1000));
         assert!(!matches!(frames.next(), Ok(Some(_))), "the tables are empty");
-    }
-
-    #[test]
-    fn a_stale_frame_without_a_caller_is_not_the_first_one() {
-        let walk = |addresses: &[u64], caller_sps: &[u64]| Walk {
-            addresses: addresses.to_vec(),
-            caller_sps: caller_sps.to_vec(),
-            is_complete: true,
-        };
-        let tail_call = Doubt { is_unconfirmed: true, mismatches: 1 };
-        let right = walk(&[1, 2, 3, 4], &[0x100, 0x200, 0x300]);
-        let inner_part = walk(&[1, 3, 4], &[0x100, 0x300]);
-        let stale = Doubt { is_unconfirmed: true, mismatches: 0 };
-        let mut walks = vec![
-            (tail_call, right),
-            (stale, walk(&[1, 9], &[0x100])),
-            (tail_call, inner_part),
-            (stale, walk(&[1, 8, 7], &[0x100, 0x180])),
-        ];
-        keep_outermost(&mut walks);
-        let kept: Vec<_> = walks.iter().map(|(_, walk)| walk.addresses.as_slice()).collect();
-        assert_eq!(kept, [&[1, 2, 3, 4][..], &[1, 3, 4]]);
     }
 }

@@ -4,7 +4,7 @@
 //! from the symbol table. A stripped program gives only addresses.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,9 @@ const MAX_CACHED_FUNCTIONS: usize = 1024;
 /// the watchdog.
 pub(crate) struct Symbols {
     process: Process,
+    /// The path of the program, which is not known any more once the process
+    /// has ended.
+    program_path: Option<PathBuf>,
     program: KnownImage,
     images: HashMap<Arc<CodeFile>, KnownImage>,
     cache: HashMap<CodeAddress, AddressSymbols>,
@@ -106,6 +109,7 @@ impl Symbols {
     pub(crate) fn new(process: Process, max_memory_bytes: u64) -> Self {
         Self {
             process,
+            program_path: process.program_path(),
             program: KnownImage { image: Image::of_program(process), ..KnownImage::default() },
             images: HashMap::new(),
             cache: HashMap::new(),
@@ -125,8 +129,13 @@ impl Symbols {
         let mut stack = SymbolisedStack::default();
         let mut uncertain = Vec::new();
         // In a reconstructed stack, two frames that do not fit may be left over
-        // from different calls.
-        let are_neighbours = matches!(capture.evidence, Evidence::Stack | Evidence::Leaf);
+        // from different calls. Of another process there is no better stack of
+        // a thread that waits.
+        let are_neighbours = match capture.evidence {
+            Evidence::Stack | Evidence::Leaf => true,
+            Evidence::Reconstructed => self.process != Process::Own,
+            _ => false,
+        };
         for (index, address) in capture.stack.iter().enumerate() {
             if let Some(callee) = index.checked_sub(1).filter(|_| are_neighbours) {
                 let recovered = self.recovered_frames(&capture.stack[callee], address);
@@ -239,6 +248,8 @@ impl Symbols {
             self.cache.clear();
         }
         let mut found = Vec::new();
+        let program_path = self.program_path();
+        let is_program = |path: &str| program_path.as_deref() == Some(Path::new(path));
         for (file, addresses) in by_file {
             let infos = self.image_of(file).look_up(file, &addresses, max_memory_bytes, now);
             found.push((file, addresses, infos));
@@ -266,7 +277,7 @@ impl Symbols {
             }
         };
         for (file, addresses, infos) in found {
-            let is_in_program = is_program(self.process, &file.path);
+            let is_in_program = is_program(&file.path);
             let image = if is_in_program { Some(&self.program) } else { self.images.get(file) };
             let failed_until = image.and_then(|image| Some(image.failure.as_ref()?.retry_at));
             let retry_at = [failed_until, no_roots_until].into_iter().flatten().min();
@@ -278,10 +289,18 @@ impl Symbols {
         }
     }
 
+    /// Returns the path of the program that the process runs, or ran last.
+    fn program_path(&mut self) -> Option<PathBuf> {
+        if let Some(path) = self.process.program_path() {
+            self.program_path = Some(path);
+        }
+        self.program_path.clone()
+    }
+
     /// Returns what is known of a file. Forgets the file that was not used for
     /// the longest time, if there are too many.
     fn image_of(&mut self, file: &Arc<CodeFile>) -> &mut KnownImage {
-        if is_program(self.process, &file.path) {
+        if self.program_path().as_deref() == Some(Path::new(&file.path)) {
             return &mut self.program;
         }
         self.look_ups += 1;
@@ -443,11 +462,6 @@ fn demote(frames: &mut [Frame], uncertain: &[usize]) {
             frames[*at].kind = FrameKind::Native;
         }
     }
-}
-
-/// Returns whether the path is that of the program that the process runs.
-fn is_program(process: Process, path: &str) -> bool {
-    process.program_path().is_some_and(|program| program.to_string_lossy() == path)
 }
 
 /// Returns a frame with the address in place of the function's name.

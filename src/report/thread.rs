@@ -7,13 +7,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::diagnose::stall_part::StallPart;
 use crate::diagnose::symbols::Symbols;
 use crate::diagnose::verdict::{self, StallVerdict};
 use crate::evidence::{LONG_STALL_NANOS, Message, Phase, StallEvidence, StallKey};
 use crate::finding::{Finding, TaskInfo};
 use crate::findings::Findings;
 use crate::fork::{self, WritingReport};
+use crate::lock::Lock;
 use crate::outbox::{Outbox, Received};
 use crate::owned_thread::OwnedThread;
 use crate::process::Process;
@@ -41,6 +41,13 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// Returns a reader of the symbols of `process`, which others may use as
+    /// well. Opens the program's file, because there may be no free descriptor
+    /// later.
+    pub(crate) fn symbols(process: Process, max_debug_info_memory: u64) -> Arc<Lock<Symbols>> {
+        Arc::new(Lock::new(Symbols::new(process, max_debug_info_memory)))
+    }
+
     /// Starts the thread. Findings are in the code of `process`. Only what this
     /// process does not watch of itself is warned of.
     #[allow(clippy::too_many_arguments)]
@@ -51,19 +58,15 @@ impl Reporter {
         findings: &Arc<Findings>,
         outbox: &Arc<Outbox>,
         start_notice: &Arc<StartNotice>,
-        max_debug_info_memory: u64,
+        symbols: &Arc<Lock<Symbols>>,
         on_finding: Option<OnFinding>,
     ) -> io::Result<Self> {
         let (recorder, self_metrics, findings, outbox) =
             (Arc::clone(recorder), Arc::clone(self_metrics), Arc::clone(findings), Arc::clone(outbox));
-        let start_notice = Arc::clone(start_notice);
-        // Opens the program's file, because there may be no free descriptor
-        // later.
-        let symbols = Symbols::new(process, max_debug_info_memory);
+        let (start_notice, symbols) = (Arc::clone(start_notice), Arc::clone(symbols));
         let thread = OwnedThread::spawn("loopscope-report", move || {
             let now = Instant::now();
             let mut reporter = ReporterLoop {
-                process,
                 recorder,
                 self_metrics,
                 findings,
@@ -91,18 +94,12 @@ impl Reporter {
     }
 }
 
-/// What a computation of another process may be: nothing shows the end of a
-/// poll after which the same task is polled again at once.
-const SEEN_FROM_OUTSIDE: &str =
-    "; seen from outside, this may also be several polls of one task in succession";
-
 /// The state of the thread.
 struct ReporterLoop {
-    process: Process,
     recorder: Arc<Recorder>,
     self_metrics: Arc<SelfMetrics>,
     findings: Arc<Findings>,
-    symbols: Symbols,
+    symbols: Arc<Lock<Symbols>>,
     budget: ReportBudget,
     coverage: CoverageAudit,
     output: Output,
@@ -195,7 +192,8 @@ impl ReporterLoop {
     }
 
     fn add_stall(&mut self, stall: &StallEvidence) {
-        let mut parts = match verdict::judge(stall, &mut self.symbols) {
+        let verdict = verdict::judge(stall, &mut self.symbols.lock());
+        let parts = match verdict {
             StallVerdict::Blocked(parts) => parts,
             StallVerdict::Starved => {
                 if matches!(stall.phase, Phase::Ended) {
@@ -206,15 +204,10 @@ impl ReporterLoop {
             // An earlier message about the stall may have added a finding.
             StallVerdict::Ignored => return self.retract(stall.key),
         };
-        if self.process != Process::Own {
-            for StallPart { diagnosis, .. } in &mut parts {
-                if diagnosis.cause.is_computation() {
-                    diagnosis.advice.push_str(SEEN_FROM_OUTSIDE);
-                }
-            }
-        }
         #[cfg(not(tokio_unstable))]
-        if stall.kind == self.recorder.unnamed_kind && !verdict::is_single_poll(stall, &mut self.symbols) {
+        if stall.kind == self.recorder.unnamed_kind
+            && !verdict::is_single_poll(stall, &mut self.symbols.lock())
+        {
             // It may be several polls: no hook shows where one ends.
             return self.retract(stall.key);
         }

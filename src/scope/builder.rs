@@ -249,7 +249,7 @@ impl Scope {
             &state.findings,
             &state.outbox,
             &start_notice,
-            settings.max_debug_info_memory,
+            &Reporter::symbols(Process::Own, settings.max_debug_info_memory),
             builder.on_finding,
         )
         .map_err(failed("loopscope-report"))?;

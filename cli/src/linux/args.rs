@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand};
+use loopscope::attach::Registers;
 
 /// 100 days.
 const MAX_DURATION_SECONDS: f64 = 100.0 * 86_400.0;
@@ -101,6 +102,11 @@ pub(crate) struct PsArgs {
     pub(crate) process: String,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// How the line of a thread that computes is read: not at all, by a sample
+    /// of the kernel's profiler, or by a short stop of the thread where the
+    /// kernel refuses samples.
+    #[arg(long, value_name = "HOW", default_value = "sample")]
+    pub(crate) registers: RegistersArg,
     /// Read again every so many seconds, until the process ends.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) watch: Option<Duration>,
@@ -176,6 +182,24 @@ pub(crate) struct OutputArgs {
     /// The width of the text in columns. Default: that of the terminal.
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..=1_000))]
     pub(crate) width: Option<u16>,
+}
+
+/// How the registers of a thread that computes are read.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum RegistersArg {
+    Passive,
+    Sample,
+    Interrupt,
+}
+
+impl From<RegistersArg> for Registers {
+    fn from(arg: RegistersArg) -> Self {
+        match arg {
+            RegistersArg::Passive => Self::Passive,
+            RegistersArg::Sample => Self::Sample,
+            RegistersArg::Interrupt => Self::Interrupt,
+        }
+    }
 }
 
 /// How a process is read.

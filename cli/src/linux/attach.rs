@@ -2,7 +2,8 @@
 
 use std::future::pending;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use loopscope::attach::Watch;
 use loopscope::report::printable;
@@ -12,6 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::linux::args::{AttachArgs, WatchArgs};
 use crate::linux::{named_process, output, reading};
 
+/// For how long a large program may be read before the first look.
+const MAX_BEGIN: Duration = Duration::from_secs(2);
+const BEGIN_CHECK_PERIOD: Duration = Duration::from_millis(5);
+/// A stall is seen from its third look on, and until one look before its end.
+const LOST_LOOKS: u32 = 3;
 /// How often it is checked whether the process has ended.
 const CHECK_PERIOD: Duration = Duration::from_millis(100);
 /// After this time without an event loop, the user learns of it.
@@ -38,17 +44,25 @@ pub(crate) fn begin(pid: i32, args: &WatchArgs) -> anyhow::Result<Watch> {
         builder = builder.telemetry(address);
     }
     let watch = builder.start()?;
+    let started = Instant::now();
+    while !watch.has_begun() && !watch.has_ended() && started.elapsed() < MAX_BEGIN {
+        thread::sleep(BEGIN_CHECK_PERIOD);
+    }
     let program = watch.findings().process.program;
     let telemetry =
         watch.telemetry_address().map_or_else(String::new, |at| format!("; telemetry is at http://{at}/"));
     say(&format!(
         "watches process {pid}, `{}`: looks every {:?} for polls that block their thread for {:?} or longer; all \
-         figures are sampled: a duration is too short by up to {:?}{telemetry}",
+         figures are sampled: a duration is too short by up to {LOST_LOOKS} times the time between two looks\
+         {telemetry}",
         printable(&program),
         watch.period(),
         args.threshold,
-        2 * watch.period(),
     ));
+    if !watch.finds_computations() {
+        say("the kernel refuses samples, so only waits are found, and no computations: that needs \
+             `kernel.perf_event_paranoid` of 2 or less and, in a container, the system call `perf_event_open`");
+    }
     Ok(watch)
 }
 
@@ -56,6 +70,7 @@ pub(crate) fn begin(pid: i32, args: &WatchArgs) -> anyhow::Result<Watch> {
 /// findings.
 pub(crate) fn finish(watch: Watch, reason: &str) -> FindingsDocument {
     let loops = watch.loops_seen();
+    let longest_pause = watch.longest_pause();
     let document = watch.finish();
     let loops = match loops {
         0 => "no event loop of Tokio was found; `loopscope ps` says what there is".to_owned(),
@@ -69,7 +84,8 @@ pub(crate) fn finish(watch: Watch, reason: &str) -> FindingsDocument {
     say(&if document.findings.is_empty() && loops.starts_with("no ") {
         format!("{reason}; {loops}")
     } else {
-        format!("{reason}; {loops}; {found}")
+        let pause = longest_pause.as_secs_f64() * 1e3;
+        format!("{reason}; {loops}; {found}; the longest time between two looks was {pause:.1} ms")
     });
     document
 }

@@ -18,7 +18,7 @@ pub(crate) fn ps(args: &PsArgs) -> anyhow::Result<()> {
     let clears_screen = args.watch.is_some() && !args.output.json && stdout.is_terminal();
     let mut is_first = true;
     loop {
-        let document = match attach::ps(pid) {
+        let document = match attach::ps_with(pid, args.registers.into()) {
             Err(
                 AttachError::NotFound { .. }
                 | AttachError::Zombie { .. }

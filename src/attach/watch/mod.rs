@@ -97,6 +97,7 @@ impl WatchBuilder {
         let address = None;
         let start_notice = Arc::new(StartNotice::new(settings.threshold, settings.terminal, address));
         let failed = |name| move |source| StartError::Thread { name, source };
+        let symbols = Reporter::symbols(process, settings.max_debug_info_memory);
         let reporter = Reporter::start(
             process,
             &state.recorder,
@@ -104,7 +105,7 @@ impl WatchBuilder {
             &state.findings,
             &state.outbox,
             &start_notice,
-            settings.max_debug_info_memory,
+            &symbols,
             self.on_finding,
         )
         .map_err(failed("loopscope-report"))?;
@@ -114,6 +115,7 @@ impl WatchBuilder {
             Arc::clone(&state.recorder),
             Arc::clone(&state.self_metrics),
             SendingEnd(Arc::clone(&state.outbox)),
+            symbols,
             settings.max_debug_info_memory,
             Arc::clone(&sampler_state),
         )
@@ -173,10 +175,10 @@ impl fmt::Debug for WatchBuilder {
 /// Watches the event loops of another process until it is dropped.
 ///
 /// It looks at each thread of a runtime four times in a threshold. A stall is a
-/// wait in one and the same system call, within a poll, that lasts for the
-/// threshold: the kernel shows that the thread has not run in between. Its
-/// duration is a lower bound, too short by two looks at most. Shorter stalls
-/// are not seen.
+/// poll that lasts for the threshold. That it is one poll is certain: the
+/// thread has waited in one system call and not run in between, or it has not
+/// written to the frame in which each poll begins. Its duration is a lower
+/// bound, too short by three looks at most. Shorter stalls are not seen.
 #[must_use = "a watch stops when it is dropped"]
 pub struct Watch {
     source: Arc<ProcessSource>,
@@ -200,6 +202,13 @@ impl Watch {
     #[must_use]
     pub fn period(&self) -> Duration {
         self.period
+    }
+
+    /// Returns whether the program has been read, and its threads are looked
+    /// at. That takes a second for a large program.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.sampler_state.has_begun()
     }
 
     /// Returns whether the process has ended, or runs another program now.
@@ -228,6 +237,13 @@ impl Watch {
     #[must_use]
     pub fn loops_seen(&self) -> usize {
         self.sampler_state.loops_seen()
+    }
+
+    /// Returns the longest time between two looks so far. It is more than
+    /// [`period`](Self::period) where the machine is busy.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        self.sampler_state.longest_pause()
     }
 
     /// Returns all findings so far.

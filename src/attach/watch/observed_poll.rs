@@ -69,11 +69,15 @@ impl ObservedPoll {
         self.stall.is_some()
     }
 
+    /// Returns whether the thread has certainly waited since the last look.
+    pub(super) fn is_same_wait(&self, now: &ThreadSample, call: Option<InSyscall>) -> bool {
+        matches!((self.wait, call), (Some((before, slices, _)), Some(call))
+            if before == call && slices == now.times.slices)
+    }
+
     /// Adds another look at the poll.
     pub(super) fn add(&mut self, now: &ThreadSample, call: Option<InSyscall>) {
-        let is_same = matches!((self.wait, call), (Some((before, slices, _)), Some(call))
-            if before == call && slices == now.times.slices);
-        if !is_same {
+        if !self.is_same_wait(now, call) {
             self.stretch = self.stretch.saturating_add(1);
             self.current = None;
             self.wait = call.map(|call| (call, now.times.slices, now.times.at));

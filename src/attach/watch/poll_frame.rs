@@ -3,7 +3,8 @@
 //!
 //! The loop of a worker calls that function through the task's table of
 //! functions, always at the same depth of the stack. What the function saves on
-//! its entry, with the task's address, stays as it is until it returns.
+//! its entry, with the task's address, stays as it is until it returns. The
+//! next poll writes to the frame: to the return address at least.
 
 use crate::diagnose::symbols::Symbols;
 use crate::evidence::Capture;
@@ -37,6 +38,12 @@ impl PollFrame {
         let innermost = (0..capture.stack.len()).find(&mut is_poll)?;
         let outermost = (innermost..capture.stack.len()).take_while(is_poll).last()?;
         Some(Self { end: *caller_sps.get(outermost)? })
+    }
+
+    /// Returns the address of the word that each call of the function writes
+    /// first: the return address, or on aarch64 a saved register.
+    pub(super) fn outermost_word(self) -> Option<u64> {
+        self.end.checked_sub(8)
     }
 
     /// Returns a number that stands for the frame's contents now.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -13,6 +13,7 @@ use crate::attach::watch::tools::Tools;
 use crate::capture::unwind::Unwinder;
 use crate::diagnose::symbols::Symbols;
 use crate::evidence::Capture;
+use crate::lock::Lock;
 use crate::outbox::SendingEnd;
 use crate::owned_thread::OwnedThread;
 use crate::process::Process;
@@ -49,14 +50,26 @@ fn program_file(process: Process) -> Option<(u64, u64)> {
 #[derive(Debug, Default)]
 pub(super) struct SamplerState {
     is_stopped: AtomicBool,
+    has_begun: AtomicBool,
     has_target_ended: AtomicBool,
     loops_seen: AtomicUsize,
+    longest_pause_nanos: AtomicU64,
 }
 
 impl SamplerState {
     /// Returns whether the other process has ended, or runs another program.
     pub(super) fn has_target_ended(&self) -> bool {
         self.has_target_ended.load(Acquire)
+    }
+
+    /// Returns the longest time between two looks.
+    pub(super) fn longest_pause(&self) -> Duration {
+        Duration::from_nanos(self.longest_pause_nanos.load(Relaxed))
+    }
+
+    /// Returns whether threads are looked at.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Acquire)
     }
 
     /// Returns how many threads with an event loop were seen.
@@ -78,6 +91,7 @@ impl Sampler {
         recorder: Arc<Recorder>,
         self_metrics: Arc<SelfMetrics>,
         outbox: SendingEnd,
+        symbols: Arc<Lock<Symbols>>,
         max_debug_info_memory: u64,
         state: Arc<SamplerState>,
     ) -> io::Result<Self> {
@@ -93,7 +107,7 @@ impl Sampler {
                 self_metrics,
                 outbox,
                 unwinder: Unwinder::new(process),
-                symbols: Symbols::new(process, max_debug_info_memory),
+                symbols,
                 threads: HashMap::new(),
                 early_reads: TokenBucket::new(EARLY_READS, EARLY_READS_PER_SECOND, Instant::now()),
                 next_worker: 0,
@@ -124,7 +138,8 @@ struct SamplerLoop {
     self_metrics: Arc<SelfMetrics>,
     outbox: SendingEnd,
     unwinder: Unwinder,
-    symbols: Symbols,
+    /// The thread that reports uses them as well.
+    symbols: Arc<Lock<Symbols>>,
     threads: HashMap<i32, ObservedThread>,
     early_reads: TokenBucket,
     next_worker: usize,
@@ -135,6 +150,7 @@ impl SamplerLoop {
     fn run(&mut self, state: &SamplerState) {
         self.read_program();
         let mut next_listing = Instant::now();
+        let mut last_look = Instant::now();
         while !state.is_stopped.load(Acquire) {
             let begin = Instant::now();
             let is_listing = begin >= next_listing;
@@ -145,7 +161,11 @@ impl SamplerLoop {
                     break;
                 }
             }
+            let pause = u64::try_from(last_look.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            state.longest_pause_nanos.fetch_max(pause, Relaxed);
+            last_look = Instant::now();
             self.look(is_listing);
+            state.has_begun.store(true, Release);
             state.loops_seen.store(self.loops_seen, Relaxed);
             thread::park_timeout(self.period.saturating_sub(begin.elapsed()).max(MIN_PERIOD / 2));
         }
@@ -162,7 +182,7 @@ impl SamplerLoop {
         threads.values_mut().for_each(|thread| thread.end(&tools));
         self.program = program;
         self.unwinder = Unwinder::new(self.process);
-        self.symbols = Symbols::new(self.process, self.max_debug_info_memory);
+        *self.symbols.lock() = Symbols::new(self.process, self.max_debug_info_memory);
         self.read_program();
     }
 
@@ -172,7 +192,7 @@ impl SamplerLoop {
         self.unwinder.list_modules();
         if let Some(address) = self.unwinder.first_code() {
             let capture = Capture { stack: vec![address], ..Capture::without_stack(0, false, None) };
-            let _ = self.symbols.stack(&capture);
+            let _ = self.symbols.lock().stack(&capture);
         }
     }
 
@@ -206,12 +226,11 @@ impl SamplerLoop {
     fn tools(&mut self) -> Tools<'_> {
         Tools {
             process: self.process,
-            period: self.period,
             recorder: &self.recorder,
             self_metrics: &self.self_metrics,
             outbox: &self.outbox,
             unwinder: &mut self.unwinder,
-            symbols: &mut self.symbols,
+            symbols: &self.symbols,
             early_reads: &mut self.early_reads,
             next_worker: &mut self.next_worker,
             loops_seen: &mut self.loops_seen,

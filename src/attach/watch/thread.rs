@@ -1,14 +1,13 @@
 //! One thread of the other process, looked at again and again.
 //!
 //! Two facts are certain. A thread that waits in the same system call and was
-//! not put on a CPU between two looks has waited all the time. And the frame
-//! of the function that polls a task does not change during that poll: if it
-//! has changed, another poll has begun. If it has not, the poll is the same,
-//! or the task was polled again at once.
+//! not put on a CPU between two looks has waited all the time. And each poll of
+//! a task begins with a write to the frame of the function that polls tasks: a
+//! thread that has not written there since an earlier look is in no later poll.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::attach::watch::observed_poll::{ObservedPoll, PollKey};
 use crate::attach::watch::place::{self, LoopKind, Place};
@@ -22,11 +21,14 @@ use crate::process::Process;
 use crate::record::runtimes::WorkerLabel;
 use crate::record::worker::Worker;
 use crate::self_metrics::CaptureOutcome;
-use crate::threads::registers;
+use crate::threads::registers::{SampleRequest, WriteGuard};
 use crate::watchdog::procfs::{self, ProcReader};
 use crate::watchdog::sample::{InSyscall, ThreadActivity, ThreadSample};
 use crate::watchdog::stack_capture;
 
+/// A sample that was not taken for this long is given up: the thread is in the
+/// kernel all the time, or has no CPU.
+const MAX_REQUEST_AGE: Duration = Duration::from_millis(200);
 /// How many places are remembered in which a thread waits for work.
 const MAX_IDLE_PLACES: usize = 64;
 
@@ -40,10 +42,27 @@ pub(super) struct ObservedThread {
     /// Where the frame of the function that polls tasks is.
     poll_frame: Option<PollFrame>,
     poll: Option<ObservedPoll>,
+    /// Shows whether the poll in progress is still the same.
+    guard: Option<PollGuard>,
+    /// A sample of the thread was asked for.
+    request: Option<OpenRequest>,
     last: Option<ThreadSample>,
+    last_key: Option<PollKey>,
     /// The calls in which the thread waits for work: number, stack pointer and
     /// program counter. A thread that parks does so at the same depth.
     idle_places: HashMap<(i64, u64, u64), Place>,
+}
+
+/// Shows whether the poll with this key is still the same.
+struct PollGuard {
+    key: PollKey,
+    guard: WriteGuard,
+}
+
+/// A sample that was asked for.
+struct OpenRequest {
+    request: SampleRequest,
+    since: Instant,
 }
 
 /// The stack of a thread, and what it shows.
@@ -64,7 +83,10 @@ impl ObservedThread {
             worker: None,
             poll_frame: None,
             poll: None,
+            guard: None,
+            request: None,
             last: None,
+            last_key: None,
             idle_places: HashMap::new(),
         }
     }
@@ -84,11 +106,19 @@ impl ObservedThread {
         let is_idle = call.is_some_and(|call| self.idle_places.contains_key(&place_key(&call)));
         // A stopped process is no poll that blocks.
         let key = if is_idle || sample.is_stopped() { None } else { self.poll_key(&sample, call, tools) };
-        if let Some(mut over) = self.poll.take_if(|poll| Some(poll.key) != key) {
+        // The key was read before, so it is that of a poll that has gone on.
+        self.guard.take_if(|guard| Some(guard.key) != key || !guard.guard.is_unwritten());
+        let is_over = |poll: &mut ObservedPoll| {
+            Some(poll.key) != key || self.guard.is_none() && !poll.is_same_wait(&sample, call)
+        };
+        if let Some(mut over) = self.poll.take_if(is_over) {
             over.end(self.worker.as_deref(), tools);
+            self.request = None;
         }
         self.add_busy_time(&sample, tools);
         self.last = Some(sample);
+        let is_seen_again = key.is_some() && key == self.last_key;
+        self.last_key = key;
         if key.is_none() && self.poll_frame.is_none() && sample.activity == ThreadActivity::Running {
             self.learn_running(tools);
         }
@@ -97,8 +127,29 @@ impl ObservedThread {
             Some(poll) => poll.add(&sample, call),
             None => self.poll = Some(ObservedPoll::new(key, &sample, call)),
         }
+        if is_seen_again && self.guard.is_none() {
+            self.guard_poll(key, tools);
+        }
         self.follow_poll(&sample, call, tools);
         true
+    }
+
+    /// Begins to note whether another poll begins. The poll counts from now on,
+    /// except for a wait that goes on.
+    fn guard_poll(&mut self, key: PollKey, tools: &Tools<'_>) {
+        let address = self.poll_frame.and_then(PollFrame::outermost_word);
+        let (PollKey::Frame(_), Some(address)) = (key, address) else { return };
+        let Some(guard) = WriteGuard::new(tools.process, self.tid, address) else { return };
+        let Some(now) = self.reader.sample(&tools.recorder.clock) else { return };
+        let call = waits_in(&now);
+        if self.poll_key(&now, call, tools) != Some(key) || !guard.is_unwritten() {
+            return;
+        }
+        self.guard = Some(PollGuard { key, guard });
+        match &mut self.poll {
+            Some(poll) if poll.is_same_wait(&now, call) => poll.add(&now, call),
+            _ => self.poll = Some(ObservedPoll::new(key, &now, call)),
+        }
     }
 
     /// Returns what tells the poll in progress from others. Without the frame
@@ -154,35 +205,57 @@ impl ObservedThread {
     /// Learns from a thread that runs where the frame of the function that
     /// polls tasks is.
     fn learn_running(&mut self, tools: &mut Tools<'_>) {
-        if !tools.early_reads.take(Instant::now()) {
+        if self.request.is_none() && !tools.early_reads.take(Instant::now()) {
             return;
         }
-        if let Some(copy) = sampled(self.tid, tools) {
+        if let Requested::Stack(copy) = self.requested_stack(tools) {
             let stack = running_stack(&self.name, &copy, tools);
             self.learn(None, &stack, tools);
         }
     }
 
-    /// Captures a thread that computes, if its poll can be told from others.
+    /// Captures a thread that computes, if its poll is certainly the same.
     fn capture_running(&mut self, tools: &mut Tools<'_>) {
-        let (Some(worker), Some(poll_frame), Some(poll)) = (&self.worker, self.poll_frame, &mut self.poll)
-        else {
-            return;
-        };
-        let copy = sampled(self.tid, tools);
-        let is_same_poll = poll_frame.read(tools.process).map(PollKey::Frame) == Some(poll.key);
-        let Some(copy) = copy.filter(|_| is_same_poll) else {
-            tools.self_metrics.count_capture(CaptureOutcome::Outdated);
-            poll.delay_capture(tools.recorder);
-            return;
-        };
-        let stack = running_stack(&self.name, &copy, tools);
-        if stack.place != Place::InPoll {
-            poll.delay_capture(tools.recorder);
+        if self.worker.is_none() || self.guard.is_none() {
             return;
         }
+        let requested = self.requested_stack(tools);
+        let Some(poll) = &mut self.poll else { return };
+        let copy = match requested {
+            Requested::Stack(copy) => copy,
+            Requested::Pending => return,
+            Requested::Failed => {
+                tools.self_metrics.count_capture(CaptureOutcome::Outdated);
+                return poll.delay_capture(tools.recorder);
+            }
+        };
+        if !self.guard.as_ref().is_some_and(|guard| guard.guard.is_unwritten()) {
+            return tools.self_metrics.count_capture(CaptureOutcome::Outdated);
+        }
+        let stack = running_stack(&self.name, &copy, tools);
+        let Some(worker) = self.worker.as_deref().filter(|_| stack.place == Place::InPoll) else {
+            return poll.delay_capture(tools.recorder);
+        };
         tools.self_metrics.count_capture(CaptureOutcome::Passive);
         poll.add_capture(stack.capture, &task_name(&stack.frames), worker, tools);
+    }
+
+    /// Returns the stack of a sample that was asked for earlier, or asks for
+    /// one. No other thread waits for it.
+    fn requested_stack(&mut self, tools: &Tools<'_>) -> Requested {
+        let Some(open) = self.request.take() else {
+            let Some(request) = SampleRequest::new(tools.process, self.tid) else { return Requested::Failed };
+            self.request = Some(OpenRequest { request, since: Instant::now() });
+            return Requested::Pending;
+        };
+        match open.request.stack() {
+            Some(stack) => Requested::Stack(stack),
+            None if open.since.elapsed() > MAX_REQUEST_AGE => Requested::Failed,
+            None => {
+                self.request = Some(open);
+                Requested::Pending
+            }
+        }
     }
 
     /// Reads the stack of the waiting thread. Returns `None` if it has run
@@ -233,10 +306,13 @@ impl ObservedThread {
     }
 }
 
-/// Copies the stack of a thread that computes. Meanwhile no other thread is
-/// looked at, so this does not wait long.
-fn sampled(tid: i32, tools: &Tools<'_>) -> Option<CopiedStack> {
-    registers::sample_running(tools.process, tid, 2 * tools.period)
+/// What became of a request for a sample.
+enum Requested {
+    Stack(CopiedStack),
+    /// The thread has not been sampled yet.
+    Pending,
+    /// The kernel refuses it, or the thread was not sampled for long.
+    Failed,
 }
 
 /// Reads the copied stack of a thread that computes.
@@ -255,10 +331,11 @@ fn read_stack(
     activity: ThreadActivity,
     tools: &mut Tools<'_>,
 ) -> ReadStack {
-    let frames = tools.symbols.stack(&capture).frames;
+    let mut symbols = tools.symbols.lock();
+    let frames = symbols.stack(&capture).frames;
     let (place, loop_kind) = place::place(name, &capture, &frames, activity);
     let is_in_poll = place == Place::InPoll;
-    let poll_frame = is_in_poll.then(|| PollFrame::find(&capture, caller_sps, tools.symbols)).flatten();
+    let poll_frame = is_in_poll.then(|| PollFrame::find(&capture, caller_sps, &mut symbols)).flatten();
     ReadStack { capture, frames, place, loop_kind, poll_frame }
 }
 

@@ -76,10 +76,24 @@ pub(crate) fn direct_call_target(process: Process, return_address: u64) -> Optio
 /// and the linker make a function that is equal to another one from such a jump
 /// alone.
 pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
+    possible_jump_targets(&process.read(address, 4)?, address).next()
+}
+
+/// Returns how far the frame pointer is above the stack pointer in a function
+/// that begins with `code`: not known here.
+pub(crate) fn frame_bytes(_code: &[u8]) -> Option<u64> {
+    None
+}
+
+/// Returns where jumps in `code`, which is at `address`, lead.
+pub(crate) fn possible_jump_targets(code: &[u8], address: u64) -> impl Iterator<Item = u64> {
     const B: u32 = 0b00_0101;
-    let instruction = u32::from_le_bytes(process.read(address, 4)?.try_into().ok()?);
-    let instructions = i64::from((instruction << 6).cast_signed() >> 6);
-    (instruction >> 26 == B).then(|| address.wrapping_add_signed(instructions * 4))
+    code.chunks_exact(4).enumerate().filter_map(move |(at, bytes)| {
+        let instruction = u32::from_le_bytes(bytes.try_into().ok()?);
+        let instructions = i64::from((instruction << 6).cast_signed() >> 6);
+        let jump = address.wrapping_add(at as u64 * 4);
+        (instruction >> 26 == B).then(|| jump.wrapping_add_signed(instructions * 4))
+    })
 }
 
 /// Returns the calls in the code of a function that pass an address in its own
@@ -104,23 +118,6 @@ pub(crate) fn calls_with_own_address(code: &[u8], start: u64) -> Vec<(u64, u64)>
         }
     }
     calls
-}
-
-/// Not known from the stack pointer: functions have several forms of their
-/// first instructions.
-pub(crate) fn frame_pointer(_process: Process, _start: u64, _ip: u64, _sp: u64) -> Option<u64> {
-    None
-}
-
-/// Returns whether the code at an address has a jump to `target`.
-pub(crate) fn has_jump(code: &[u8], address: u64, target: u64) -> bool {
-    const B: u32 = 0b00_0101;
-    code.as_chunks().0.iter().enumerate().any(|(at, bytes)| {
-        let instruction = u32::from_le_bytes(*bytes);
-        let instructions = i64::from((instruction << 6).cast_signed() >> 6);
-        let from = address.wrapping_add(4 * at as u64);
-        instruction >> 26 == B && from.wrapping_add_signed(instructions * 4) == target
-    })
 }
 
 /// Returns whether the instruction before `ip` is `svc`.
@@ -163,9 +160,8 @@ mod tests {
         // nop; b +8
         let code: Vec<u8> =
             [0xD503_201F_u32, 0x1400_0002].iter().flat_map(|word| word.to_le_bytes()).collect();
-        assert!(has_jump(&code, 0x1000, 0x100C));
-        assert!(!has_jump(&code, 0x1000, 0x1008));
-        assert!(!has_jump(&code, u64::MAX, 0x1008));
+        assert_eq!(possible_jump_targets(&code, 0x1000).collect::<Vec<_>>(), [0x100C]);
+        assert_eq!(possible_jump_targets(&code[..4], 0x1000).count(), 0);
     }
 
     #[test]

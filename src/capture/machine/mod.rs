@@ -6,8 +6,8 @@
 mod cpu;
 
 pub(crate) use cpu::{
-    direct_call_target, follows_syscall, frame_pointer, has_jump, jump_target, registers, syscall_number,
-    unwind_registers,
+    direct_call_target, follows_syscall, frame_bytes, jump_target, possible_jump_targets, registers,
+    syscall_number, unwind_registers,
 };
 
 #[cfg(feature = "attach")]

@@ -1,7 +1,5 @@
 //! Registers and machine code of x86_64.
 
-use std::ops::RangeInclusive;
-
 use framehop::x86_64::UnwindRegsX86_64;
 #[cfg(feature = "attach")]
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
@@ -86,6 +84,49 @@ fn call_through_register(process: Process, return_address: u64) -> Option<u64> {
     is_call.then(|| Some(u64::from_le_bytes(process.read(place, 8)?.try_into().ok()?)))?
 }
 
+/// Returns how far the frame pointer is above the stack pointer in a function
+/// that begins with `code`, after its first instructions. `None` if it keeps no
+/// frame pointer, or if the distance is not fixed.
+pub(crate) fn frame_bytes(code: &[u8]) -> Option<u64> {
+    const BRANCH_TARGET: [u8; 4] = [0xF3, 0x0F, 0x1E, 0xFA];
+    // push rbp; mov rbp, rsp
+    const KEEP_FRAME_POINTER: [u8; 4] = [0x55, 0x48, 0x89, 0xE5];
+    let code = code.strip_prefix(&BRANCH_TARGET).unwrap_or(code);
+    let mut code = code.strip_prefix(&KEEP_FRAME_POINTER)?;
+    let mut bytes = 0;
+    loop {
+        code = match code {
+            [0x50..=0x57, rest @ ..] | [0x41, 0x50..=0x57, rest @ ..] => rest,
+            // sub rsp, a number of one byte, of four bytes
+            [0x48, 0x83, 0xEC, length, ..] => return (*length < 0x80).then(|| bytes + u64::from(*length)),
+            [0x48, 0x81, 0xEC, a, b, c, d, ..] => {
+                return Some(bytes + u64::from(u32::from_le_bytes([*a, *b, *c, *d])));
+            }
+            // and rsp, …: aligned, so the distance is not fixed
+            [0x48, 0x83, 0xE4, ..] => return None,
+            // The frame may be larger than the bytes that were read show.
+            rest => return (rest.len() >= 7).then_some(bytes),
+        };
+        bytes += 8;
+    }
+}
+
+/// Returns where jumps in `code`, which is at `address`, may lead. The code is
+/// not decoded, so other bytes may look like a jump.
+pub(crate) fn possible_jump_targets(code: &[u8], address: u64) -> impl Iterator<Item = u64> {
+    const JUMP: u8 = 0xE9;
+    // The second byte of a jump on a condition.
+    const ON_CONDITION: std::ops::RangeInclusive<u8> = 0x80..=0x8F;
+    const BYTES: u64 = 5;
+    code.windows(BYTES as usize).enumerate().filter_map(move |(at, bytes)| {
+        let (first, offset) = bytes.split_first()?;
+        let is_jump = *first == JUMP || ON_CONDITION.contains(first);
+        let offset = i32::from_le_bytes(*offset.first_chunk()?);
+        let end = address.wrapping_add(at as u64 + BYTES);
+        is_jump.then(|| end.wrapping_add_signed(i64::from(offset)))
+    })
+}
+
 /// Returns where the jump at an address leads, if one is there: the compiler
 /// and the linker make a function that is equal to another one, or is in a
 /// library, from such a jump alone.
@@ -106,34 +147,6 @@ pub(crate) fn jump_target(process: Process, address: u64) -> Option<u64> {
             Some(u64::from_le_bytes(process.read(pointer, 8)?.try_into().ok()?))
         }
         _ => None,
-    }
-}
-
-/// Returns the frame pointer of a function that begins at `start` and has one,
-/// from its stack pointer: the first instructions of the function say how far
-/// apart they are. `None` if they do not.
-pub(crate) fn frame_pointer(process: Process, start: u64, ip: u64, sp: u64) -> Option<u64> {
-    const MAX_PROLOGUE_BYTES: u64 = 32;
-    // push rbp; mov rbp, rsp
-    const BEGIN: [u8; 4] = [0x55, 0x48, 0x89, 0xE5];
-    let length = ip.checked_sub(start)?.min(MAX_PROLOGUE_BYTES);
-    let code = process.read(start, usize::try_from(length).ok()?)?;
-    let mut rest = code.strip_prefix(&BEGIN)?;
-    let mut distance = 0;
-    loop {
-        (distance, rest) = match rest {
-            // A push of a register, of the first eight or of the others.
-            [0x50..=0x57, rest @ ..] | [0x41, 0x50..=0x57, rest @ ..] => (distance + 8, rest),
-            // sub rsp, bytes
-            [0x48, 0x83, 0xEC, bytes, ..] if *bytes < 0x80 => {
-                return sp.checked_add(distance + u64::from(*bytes));
-            }
-            [0x48, 0x81, 0xEC, bytes @ ..] => {
-                let bytes = u32::from_le_bytes(*bytes.first_chunk()?);
-                return sp.checked_add(distance + u64::from(bytes));
-            }
-            _ => return sp.checked_add(distance),
-        };
     }
 }
 
@@ -169,23 +182,6 @@ pub(crate) fn calls_with_own_address(code: &[u8], start: u64) -> Vec<(u64, u64)>
     calls
 }
 
-/// Returns whether the code at an address may have a jump to `target`. Bytes
-/// inside of other instructions count too: they hardly ever have the distance
-/// to the begin of a certain function.
-pub(crate) fn has_jump(code: &[u8], address: u64, target: u64) -> bool {
-    const JUMP: u8 = 0xE9;
-    const CONDITIONAL_JUMPS: RangeInclusive<u8> = 0x80..=0x8F;
-    const JUMP_BYTES: usize = 5;
-    // A conditional jump has a byte more before it.
-    code.windows(JUMP_BYTES).enumerate().any(|(at, bytes)| match bytes {
-        [first, a, b, c, d] if *first == JUMP || CONDITIONAL_JUMPS.contains(first) => {
-            let end = address.wrapping_add((at + JUMP_BYTES) as u64);
-            end.wrapping_add_signed(i64::from(i32::from_le_bytes([*a, *b, *c, *d]))) == target
-        }
-        _ => false,
-    })
-}
-
 /// Returns whether the instruction before `ip` is `syscall`.
 pub(crate) fn follows_syscall(process: Process, ip: u64) -> bool {
     code_before::<2>(process, ip) == Some(SYSCALL)
@@ -212,6 +208,27 @@ mod tests {
 
     fn end(code: &[u8]) -> u64 {
         code.as_ptr_range().end.addr() as u64
+    }
+
+    #[test]
+    fn the_size_of_a_frame_is_read_from_its_first_instructions() {
+        let pushes = [0x55, 0x48, 0x89, 0xE5, 0x41, 0x57, 0x41, 0x56, 0x53];
+        let with = |rest: &[u8]| frame_bytes(&[&pushes, rest].concat());
+        assert_eq!(with(&[0x48, 0x83, 0xEC, 0x28]), Some(3 * 8 + 0x28));
+        assert_eq!(with(&[0x48, 0x81, 0xEC, 0, 1, 0, 0]), Some(3 * 8 + 0x100));
+        assert_eq!(with(&[0x50, 0x31, 0xC0, 0x31, 0xC0, 0x31, 0xC0, 0xC3]), Some(4 * 8));
+        assert_eq!(with(&[0x48, 0x83, 0xE4, 0xE0, 0, 0, 0]), None, "it is aligned");
+        assert_eq!(with(&[0x48, 0x83]), None, "it is cut");
+        assert_eq!(frame_bytes(&pushes[4..]), None, "it has no frame pointer");
+        assert_eq!(frame_bytes(&[]), None);
+    }
+
+    #[test]
+    fn possible_jumps_are_found_at_any_byte() {
+        let code = [0x90, 0xE9, 0x0A, 0, 0, 0, 0x0F, 0x84, 0xFA, 0xFF, 0xFF, 0xFF];
+        let targets: Vec<_> = possible_jump_targets(&code, 0x1000).collect();
+        assert_eq!(targets, [0x1010, 0x1006]);
+        assert_eq!(possible_jump_targets(&code[..5], 0x1000).count(), 0);
     }
 
     #[test]
@@ -269,17 +286,6 @@ mod tests {
         assert_eq!(jump_target(Process::Own, begin(&through_pointer)), Some(0x0807_0605_0403_0201));
         assert_eq!(jump_target(Process::Own, begin(&[0x55, 0x48, 0x89, 0xE5, 0x90])), None);
         assert_eq!(jump_target(Process::Own, 1), None);
-    }
-
-    #[test]
-    fn a_jump_within_a_function_is_found() {
-        // pop rax; jmp +0x10; nop; je +0x20
-        let code = [0x58, 0xE9, 0x10, 0, 0, 0, 0x90, 0x0F, 0x84, 0x20, 0, 0, 0];
-        assert!(has_jump(&code, 0x1000, 0x1016));
-        assert!(has_jump(&code, 0x1000, 0x102D));
-        assert!(!has_jump(&code, 0x1000, 0x1017));
-        assert!(!has_jump(&code[..5], 0x1000, 0x1016));
-        assert!(!has_jump(&code, u64::MAX, 0x1016));
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! One sample of a thread by the kernel's profiler (perf_event_open(2)).
 //!
-//! A timer of the kernel runs while the thread is on a CPU. When it expires and
-//! finds the thread in its own code, the kernel copies registers and stack. The
-//! thread is not stopped, and it is never in a system call then.
+//! A timer of the kernel runs while the thread is on a CPU. When it expires,
+//! the kernel copies the registers of the thread's own code and its stack. The
+//! thread is not stopped, and no system call is interrupted. Without the right
+//! to profile the kernel, a sample is taken only while the thread is in its own
+//! code.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::capture::{CopiedStack, machine};
 use crate::os;
+use crate::threads::registers::perf_event::{self, Attributes, DISABLED, EXCLUDE_HYPERVISOR, EXCLUDE_KERNEL};
 
 /// The thread is sampled after this time on a CPU.
 const PERIOD_NANOS: u64 = 100_000;
@@ -27,37 +30,9 @@ const CONFIG_CPU_CLOCK: u64 = 0;
 const SAMPLE_TID: u64 = 1 << 1;
 const SAMPLE_REGS_USER: u64 = 1 << 12;
 const SAMPLE_STACK_USER: u64 = 1 << 13;
-/// Disabled until it is asked for; neither the kernel's code nor a hypervisor's
-/// is sampled.
-const FLAGS: u64 = 1 | 1 << 5 | 1 << 6;
-const FLAG_CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
-/// `PERF_EVENT_IOC_REFRESH`: enables the event until it has had that many
-/// samples.
-const REQUEST_REFRESH: libc::c_ulong = 0x2402;
 const RECORD_SAMPLE: u32 = 9;
 /// Where the first page of the buffer has the end of the records.
 const DATA_HEAD_OFFSET: usize = 1024;
-
-/// The first version of `struct perf_event_attr` that has these fields.
-#[repr(C)]
-#[derive(Debug, Default)]
-struct Attributes {
-    event_type: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    breakpoint_type: u32,
-    config_1: u64,
-    config_2: u64,
-    branch_sample_type: u64,
-    sample_regs_user: u64,
-    sample_stack_user: u32,
-    clock: i32,
-}
 
 /// Samples a thread of another process once. Returns `None` if the thread did
 /// not run within `timeout`: one that waits for a CPU is not sampled before it
@@ -67,52 +42,60 @@ struct Attributes {
 ///
 /// If the kernel refuses it.
 pub(super) fn copy(tid: i32, timeout: Duration) -> io::Result<Option<CopiedStack>> {
-    let event = open(tid)?;
-    let buffer = Buffer::new(&event)?;
-    // SAFETY: the request takes a number.
-    if unsafe { libc::ioctl(event.as_raw_fd(), REQUEST_REFRESH as _, 1) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut wait = libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let request = Request::new(tid)?;
+    let mut wait = libc::pollfd { fd: request.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: `wait` is one entry, a local.
     unsafe { libc::poll(&raw mut wait, 1, i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)) };
-    Ok(stack_of_records(&buffer.records()))
+    Ok(request.stack())
 }
 
 /// Returns whether the kernel allows samples: of the calling thread, at least.
 pub(super) fn is_allowed() -> bool {
-    open(os::current_thread_id()).and_then(|event| Buffer::new(&event).map(drop)).is_ok()
+    Request::new(os::current_thread_id()).is_ok()
 }
 
-fn open(tid: i32) -> io::Result<File> {
-    let attributes = Attributes {
-        event_type: TYPE_SOFTWARE,
-        size: size_of::<Attributes>() as u32,
-        config: CONFIG_CPU_CLOCK,
-        sample_period: PERIOD_NANOS,
-        sample_type: SAMPLE_TID | SAMPLE_REGS_USER | SAMPLE_STACK_USER,
-        flags: FLAGS,
-        wakeup_events: 1,
-        sample_regs_user: machine::SAMPLED_REGISTERS,
-        sample_stack_user: STACK_BYTES as u32,
-        ..Attributes::default()
-    };
-    const ANY_CPU: libc::c_int = -1;
-    const NO_GROUP: libc::c_int = -1;
-    let attributes = &raw const attributes;
-    // SAFETY: the structure has the size that it says, and the call reads it
-    // only.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, attributes, tid, ANY_CPU, NO_GROUP, FLAG_CLOSE_ON_EXEC)
-    };
-    match i32::try_from(fd) {
-        // SAFETY: the descriptor is new, so nothing else owns it.
-        Ok(fd) if fd >= 0 => Ok(unsafe { File::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
+/// A request for one sample of a thread, as soon as it runs.
+#[derive(Debug)]
+pub(super) struct Request {
+    event: File,
+    buffer: Buffer,
+}
+
+impl Request {
+    pub(super) fn new(tid: i32) -> io::Result<Self> {
+        // Who may profile the kernel gets a sample of a thread that is in a
+        // system call, too, with the registers that it had before.
+        let event = open(tid, 0).or_else(|_| open(tid, EXCLUDE_KERNEL))?;
+        let buffer = Buffer::new(&event)?;
+        perf_event::enable_once(&event)?;
+        Ok(Self { event, buffer })
+    }
+
+    /// Returns the registers and the stack if the sample has been taken.
+    pub(super) fn stack(&self) -> Option<CopiedStack> {
+        stack_of_records(&self.buffer.records())
     }
 }
 
+fn open(tid: i32, more_flags: u64) -> io::Result<File> {
+    perf_event::open(
+        tid,
+        Attributes {
+            event_type: TYPE_SOFTWARE,
+            config: CONFIG_CPU_CLOCK,
+            sample_period: PERIOD_NANOS,
+            sample_type: SAMPLE_TID | SAMPLE_REGS_USER | SAMPLE_STACK_USER,
+            flags: DISABLED | EXCLUDE_HYPERVISOR | more_flags,
+            wakeup_events: 1,
+            sample_regs_user: machine::SAMPLED_REGISTERS,
+            sample_stack_user: STACK_BYTES as u32,
+            ..Attributes::default()
+        },
+    )
+}
+
 /// The memory that the kernel writes records to.
+#[derive(Debug)]
 struct Buffer {
     start: NonNull<u8>,
     page_bytes: usize,
@@ -151,6 +134,10 @@ impl Buffer {
         bytes
     }
 }
+
+// SAFETY: the mapping belongs to this value alone, and any thread may read or
+// remove it.
+unsafe impl Send for Buffer {}
 
 impl Drop for Buffer {
     fn drop(&mut self) {

@@ -48,9 +48,10 @@ fn tid() -> i32 {
     os::current_thread().unwrap().tid
 }
 
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
 #[inline(never)]
 fn computes() {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     loop {
         NUMBER.fetch_add(1, Relaxed);
     }
@@ -73,7 +74,9 @@ fn a_computation() {
         send.send(tid()).unwrap();
         thread::sleep(Duration::from_secs(100_000));
     });
-    ready(&[std::process::id() as i32, computing, receive.recv().unwrap()]);
+    let address = NUMBER.as_ptr().addr();
+    let sleeping = receive.recv().unwrap();
+    ready(&[std::process::id() as i32, computing, sleeping, address as i32, (address >> 32) as i32]);
 }
 
 /// Stops a thread and holds it.
@@ -87,7 +90,7 @@ fn a_tracer() {
 
 fn reads_the_line_of(copy: impl Fn(Process, i32, &MemoryMap) -> Option<CopiedStack>) {
     let target = Scenario::start("a_computation", 0);
-    let [pid, computing, sleeping] = target.1[..] else { panic!("{:?}", target.1) };
+    let [pid, computing, sleeping, ..] = target.1[..] else { panic!("{:?}", target.1) };
     let process = Process::Other(pid);
     let map = MemoryMap::of(process);
     let begin = Instant::now();
@@ -124,6 +127,29 @@ fn reads_the_line_of(copy: impl Fn(Process, i32, &MemoryMap) -> Option<CopiedSta
     }
 }
 
+#[test]
+fn a_write_of_a_thread_is_noted_and_that_of_others_is_not() {
+    let target = Scenario::start("a_computation", 0);
+    let [pid, computing, sleeping, low, high] = target.1[..] else { panic!("{:?}", target.1) };
+    let process = Process::Other(pid);
+    let address = u64::from(high as u32) << 32 | u64::from(low as u32);
+    let guard = |tid, address| WriteGuard::new(process, tid, address);
+    let Some(written) = guard(computing, address) else {
+        not_checked("writes of a thread, which the kernel does not note");
+        return;
+    };
+    let next_word = guard(computing, address + 8).unwrap();
+    let other_thread = guard(sleeping, address).unwrap();
+    let begin = Instant::now();
+    while written.is_unwritten() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the write is not noted");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(next_word.is_unwritten());
+    assert!(other_thread.is_unwritten());
+    assert!(WriteGuard::new(Process::Own, tid(), address).is_none());
+}
+
 fn traced_by(pid: i32, tid: i32) -> Option<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()
@@ -146,7 +172,7 @@ fn a_stop_has_the_line_of_a_computation_and_none_of_a_sleep() {
 #[test]
 fn a_stopped_thread_runs_on_when_the_tracer_is_killed() {
     let target = Scenario::start("a_computation", 0);
-    let [pid, computing, _] = target.1[..] else { panic!("{:?}", target.1) };
+    let [pid, computing, ..] = target.1[..] else { panic!("{:?}", target.1) };
     let mut tracer = Scenario::start("a_tracer", computing);
     assert_eq!(tracer.1, [1], "the thread was not stopped");
     assert_ne!(traced_by(pid, computing), Some(0));

@@ -141,14 +141,15 @@ fn main() -> ExitCode {
         println!("{}", NAMES.join("\n"));
         return ExitCode::SUCCESS;
     };
+    // What an entry needs may be held for the length of the stall from now on.
+    if env::var_os("ZOO_WAIT").is_some() {
+        io::stdin().read_line(&mut String::new()).expect("a line");
+    }
     let stall = stall.parse().ok().map(Duration::from_millis);
     let Some(work) = stall.and_then(|stall| prepare(name, stall)) else {
         eprintln!("usage: blocking-zoo ENTRY STALL_MS");
         return ExitCode::from(2);
     };
-    if env::var_os("ZOO_WAIT").is_some() {
-        io::stdin().read_line(&mut String::new()).expect("a line");
-    }
     // With two workers the other one would run the waiting task.
     let workers = if name == "many_polls" { 1 } else { 2 };
     let found = run(work, workers);
@@ -160,6 +161,9 @@ fn main() -> ExitCode {
 /// Watches another process until it has ended, and prints what was found.
 fn watch(pid: i32) -> ExitCode {
     let watch = Watch::builder(pid).terminal(Terminal::Never).start().expect("the process can be watched");
+    while !watch.has_begun() && !watch.has_ended() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let without = if watch.finds_computations() { "" } else { " without samples" };
     eprintln!("watching{without}");
     while !watch.has_ended() {

@@ -90,11 +90,13 @@ impl Expected {
     /// An entry that blocks in two places, each in a separate task, must be
     /// found in both.
     fn missing(&self, findings: &[Value]) -> Option<String> {
-        let tasks: BTreeSet<_> = findings.iter().map(|finding| finding["task"]["kind"].to_string()).collect();
+        let place_of =
+            |finding: &Value| (finding["task"]["kind"].to_string(), finding["site"]["line"].as_u64());
+        let found: BTreeSet<_> = findings.iter().map(place_of).collect();
         let waits = self.marks.iter().filter_map(|mark| mark.cause_and_call.as_ref());
         let waits = waits.filter(|(cause, _)| cause == "lock");
         let places = waits.count().max(1);
-        (tasks.len() < places).then(|| format!("{} of {places} places found", tasks.len()))
+        (found.len() < places).then(|| format!("{} of {places} places found", found.len()))
     }
 }
 
