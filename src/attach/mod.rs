@@ -9,6 +9,7 @@ mod debug_info;
 pub(crate) mod document;
 mod error;
 mod ps;
+mod stopped;
 mod verdicts;
 mod watch;
 

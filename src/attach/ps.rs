@@ -8,6 +8,7 @@ use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
+use crate::attach::stopped::Stop;
 use crate::attach::verdicts;
 use crate::futures::FutureReader;
 use crate::little_endian::u64_at;
@@ -39,6 +40,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     access::check(pid)?;
     let process = Process::Other(pid);
     let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
+    let stop = Stop::of(process);
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
     let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
@@ -47,9 +49,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
     let described_at = Instant::now();
     let version = tasks::version_in(process);
-    if !list.has_tables {
-        check_version(pid, version)?;
-    }
+    check_version(pid, version)?;
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -70,16 +70,16 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
     // Of another version, the functions on a stack may mean something else.
-    let is_known_version = tasks::too_old(version).is_none() && (list.has_tables || version.is_some());
-    let verdicts = if is_known_version {
+    let is_known_version = list.has_tables || version.is_some();
+    let verdicts = if let Some(stop) = stop.filter(|stop| Stop::of(process) == Some(*stop)) {
+        // Whatever its threads wait for: it is not their code that lasts.
+        vec![stop.verdict(pid)]
+    } else if is_known_version {
         verdicts::verdicts(&tasks, &read_threads, is_unchanged)
     } else {
         Vec::new()
     };
     let mut notes = list.notes;
-    notes.extend(tasks::too_old(version).map(|version| {
-        format!("Tokio {} is older than 1.32: what is said of it may be wrong", version_text(version))
-    }));
     notes.extend(threads.notes());
     let coverage = PsCoverage {
         seconds: begin.elapsed().as_secs_f64(),

@@ -311,7 +311,8 @@ fn identity(process: Process, first: &Mapping<'_>, path: &str) -> Option<ImageId
     if let Some(id) = build_id(process, first.range.start) {
         return Some(ImageIdentity::BuildId(id));
     }
-    let mut files = process.file_paths(Path::new(path)).into_iter().filter_map(|path| fs::metadata(path).ok());
+    let mut files =
+        process.file_paths(Path::new(path)).into_iter().filter_map(|path| fs::metadata(path).ok());
     let file = files.find(|file| file.ino() == first.inode);
     let modified = file.map(|file| (file.mtime(), file.mtime_nsec()));
     let first_bytes = first_bytes(process, &first.range)?;

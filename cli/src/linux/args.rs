@@ -206,7 +206,8 @@ pub(crate) fn missing_dashes(arguments: &[OsString]) -> Option<String> {
     let is_run = arguments.get(1).is_some_and(|word| word == "run");
     let has_dashes = arguments.iter().any(|word| word == "--");
     (is_run && !has_dashes).then(|| {
-        "the command is missing: write it after `--`, such as `loopscope run -- ./server --port 80`".to_owned()
+        "the command is missing: write it after `--`, such as `loopscope run -- ./server --port 80`"
+            .to_owned()
     })
 }
 
@@ -232,7 +233,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(error()),
     };
     let seconds = number.parse::<f64>().map_err(|_| error())? * unit_seconds;
-    if (0.0..=MAX_DURATION_SECONDS).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(error()) }
+    if (0.0..=MAX_DURATION_SECONDS).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(error())
+    }
 }
 
 #[cfg(test)]

@@ -225,7 +225,8 @@ mod tests {
         assert!(!is_similar("chat-server", "c") && !is_similar("chat", "chat-server"));
         let similar = Processes { similar: vec![candidate(2, true)], ..Processes::default() };
         let text = choose("serv", similar).unwrap_err().to_string();
-        let expected = "no process has the name serv: give the id of a process; similar names have:\n        2  ";
+        let expected =
+            "no process has the name serv: give the id of a process; similar names have:\n        2  ";
         assert!(text.starts_with(expected), "{text}");
     }
 
