@@ -35,7 +35,6 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
     for note in nameless(document)
         .into_iter()
         .chain(missing_chains(document))
-        .into_iter()
         .chain(coverage.notes.iter().take(MAX_NOTES).cloned())
     {
         page.below_label(Emphasis::None, &format!("= note: {}", printable(&note)));
