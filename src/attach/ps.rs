@@ -15,7 +15,7 @@ use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
 use crate::tasks::state::{self, COMPLETE, JOIN_INTEREST, NOTIFIED, RUNNING};
-use crate::tasks::{self, FoundTask, TaskReader, Version};
+use crate::tasks::{FoundTask, TaskReader};
 use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
 
@@ -48,8 +48,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     let mut futures = FutureReader::new(process);
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
     let described_at = Instant::now();
-    let version = tasks::version_in(process);
-    check_version(pid, version)?;
+    let is_tokio_named = access::check_tokio(pid)?;
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -70,7 +69,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
     // Of another version, the functions on a stack may mean something else.
-    let is_known_version = list.has_tables || version.is_some();
+    let is_known_version = list.has_tables || is_tokio_named;
     let verdicts = if let Some(stop) = stop.filter(|stop| Stop::of(process) == Some(*stop)) {
         // Whatever its threads wait for: it is not their code that lasts.
         vec![stop.verdict(pid)]
@@ -103,18 +102,6 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         verdicts,
         coverage,
     })
-}
-
-/// Checks that Tokio is not too old to be understood.
-pub(super) fn check_version(pid: i32, version: Option<Version>) -> Result<(), AttachError> {
-    match tasks::too_old(version) {
-        Some(version) => Err(AttachError::OldTokio { pid, version: version_text(version) }),
-        None => Ok(()),
-    }
-}
-
-fn version_text(version: Version) -> String {
-    version.map(|part| part.to_string()).join(".")
 }
 
 /// Returns the CPU time of the calling thread, which does all of the reading.
@@ -164,30 +151,4 @@ fn runtimes(tasks: &[PsTask]) -> Vec<PsRuntime> {
     }
     let runtime = |(handle, tasks)| PsRuntime { handle, kind: PsRuntimeKind::Unknown, workers: None, tasks };
     counts.into_iter().map(runtime).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tokio_that_is_too_old_is_refused_with_its_version() {
-        for version in [[1, 32, 0], [1, 54, 1], [2, 0, 0]] {
-            assert_eq!(check_version(7, Some(version)), Ok(()));
-        }
-        assert_eq!(check_version(7, None), Ok(()));
-        let error = check_version(7, Some([1, 8, 1])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "process 7 uses Tokio 1.8.1, of which nothing certain can be said: loopscope reads Tokio 1.32 or later"
-        );
-    }
-
-    #[test]
-    fn the_version_of_tokio_is_in_the_program() {
-        // Its constants name the sources, if the tests use Tokio at all.
-        let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let version = tasks::version_in(Process::Other(os::getpid())).expect("a version");
-        assert!(version >= [1, 32, 0], "{version:?}");
-    }
 }
