@@ -90,6 +90,12 @@ impl Process {
         matches!(self.stat_field(3).as_deref(), Some("Z" | "X"))
     }
 
+    /// Returns the letter of the state of its first thread, as in proc(5).
+    #[cfg(feature = "attach")]
+    pub(crate) fn state(self) -> Option<char> {
+        self.stat_field(3)?.chars().next()
+    }
+
     /// Returns the id of the parent process.
     #[cfg(feature = "attach")]
     pub(crate) fn parent(self) -> Option<i32> {

@@ -20,6 +20,26 @@ fn the_document_of_a_process_is_valid() {
 }
 
 #[test]
+fn a_process_that_a_signal_has_stopped_is_said() {
+    let target = Target::tokio();
+    let send = |signal| {
+        let pid = i32::try_from(target.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("an id");
+        rustix::process::kill_process(pid, signal).expect("the process runs");
+    };
+    send(rustix::process::Signal::STOP);
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", target.pid())).ok();
+    eventually("the stop", || stat().filter(|stat| stat.contains(") T ")));
+    let result = outcome(&mut command(&["ps", "--json", &target.pid()]));
+    send(rustix::process::Signal::CONT);
+    assert_eq!((result.code, &*result.stderr), (Some(0), ""));
+    let document: Value = serde_json::from_str(&result.stdout).expect("JSON");
+    assert_valid(&document);
+    let kinds: Vec<_> =
+        document["verdicts"].as_array().expect("verdicts").iter().map(|v| &v["kind"]).collect();
+    assert_eq!(kinds, ["stopped"]);
+}
+
+#[test]
 fn the_text_has_colours_only_if_they_are_wanted() {
     let target = Target::tokio();
     let text = |arguments: &[&str]| {

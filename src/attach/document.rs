@@ -346,6 +346,8 @@ pub enum PsVerdictKind {
     LockQueue,
     /// The blocking pool is full.
     PoolFull,
+    /// A signal, a debugger or a control group has stopped the process.
+    Stopped,
 }
 
 /// What was read, and what was not.

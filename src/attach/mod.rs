@@ -16,6 +16,7 @@ mod ps;
 mod roots;
 mod runtimes;
 mod second_look;
+mod stopped;
 mod verdicts;
 mod watch;
 

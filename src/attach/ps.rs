@@ -9,13 +9,14 @@ use crate::attach::document::{
 use crate::attach::error::AttachError;
 use crate::attach::roots::roots;
 use crate::attach::second_look::FirstLook;
+use crate::attach::stopped::Stop;
 use crate::attach::{access, runtimes, second_look, verdicts};
 use crate::futures::{Chain, FutureReader};
 use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
 use crate::tasks::state::{self, COMPLETE, JOIN_INTEREST, NOTIFIED, RUNNING};
-use crate::tasks::{self, FoundTask, TaskList, TaskReader, Version};
+use crate::tasks::{FoundTask, TaskList, TaskReader};
 use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
 
@@ -67,6 +68,7 @@ pub(super) fn read(
 ) -> Result<PsDocument, AttachError> {
     let pid = process.other_pid().unwrap_or_else(os::getpid);
     let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
+    let stop_before = Stop::of(process);
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
     let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
@@ -82,10 +84,7 @@ pub(super) fn read(
     let is_late = || begin.elapsed() >= bounds.awaits_time;
     let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures, is_late())).collect();
     let described_at = Instant::now();
-    let version = tasks::version_in(process);
-    if !list.has_tables {
-        check_version(pid, version)?;
-    }
+    let is_tokio_named = access::check_tokio(pid)?;
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -107,17 +106,15 @@ pub(super) fn read(
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
     let runtimes = runtimes::runtimes(&list.tasks, &tasks, &task_reader, &mut futures);
-    let ids: Vec<_> = read_threads.iter().map(|thread| thread.tid).collect();
-    let is_stopped = threads.is_any_stopped(&ids);
     // Of another version, the functions on a stack may mean something else.
-    let is_known_version = tasks::too_old(version).is_none() && (list.has_tables || version.is_some());
-    // In a process that does not run, everything waits.
-    let judged_threads: &[PsThread] = if is_stopped { &[] } else { &read_threads };
+    let is_known_version = list.has_tables || is_tokio_named;
+    let stop_now = Stop::of(process);
     let mut verdicts = Vec::new();
-    if is_known_version {
-        verdicts = verdicts::verdicts(&tasks, judged_threads, |task| is_unchanged(&mut futures, task));
-    }
-    if is_known_version && !is_stopped {
+    if stop_now.is_some() {
+        // Whatever its threads wait for: it is not their code that lasts.
+        verdicts.extend(stop_now.filter(|stop| stop_before == Some(*stop)).map(|stop| stop.verdict(pid)));
+    } else if is_known_version {
+        verdicts = verdicts::verdicts(&tasks, &read_threads, |task| is_unchanged(&mut futures, task));
         let first = FirstLook {
             at: described_at,
             found: &list.tasks,
@@ -128,20 +125,12 @@ pub(super) fn read(
             thread_reader: &threads,
         };
         let lasting = second_look::verdicts(&first, &verdicts, &mut futures, is_unchanged);
-        verdicts.extend(lasting);
+        if Stop::of(process).is_none() {
+            verdicts.extend(lasting);
+        }
     }
     let mut notes = list.notes;
-    notes.extend(tasks::too_old(version).map(|version| {
-        format!("Tokio {} is older than 1.32: what is said of it may be wrong", version_text(version))
-    }));
     notes.extend(threads.notes());
-    if is_stopped {
-        notes.push(
-            "a thread of the process is stopped, by a signal, a debugger or a frozen control group: nothing is \
-             said to be blocked or lost"
-                .to_owned(),
-        );
-    }
     let coverage = PsCoverage {
         seconds: begin.elapsed().as_secs_f64(),
         cpu_seconds: cpu_nanos().saturating_sub(cpu_before) as f64 / 1e9,
@@ -165,18 +154,6 @@ pub(super) fn read(
         verdicts,
         coverage,
     })
-}
-
-/// Checks that Tokio is not too old to be understood.
-pub(super) fn check_version(pid: i32, version: Option<Version>) -> Result<(), AttachError> {
-    match tasks::too_old(version) {
-        Some(version) => Err(AttachError::OldTokio { pid, version: version_text(version) }),
-        None => Ok(()),
-    }
-}
-
-fn version_text(version: Version) -> String {
-    version.map(|part| part.to_string()).join(".")
 }
 
 /// Returns the CPU time of the calling thread, which does all of the reading.
@@ -223,31 +200,5 @@ fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsT
         chain: chain.awaits,
         leaf: chain.leaf,
         chain_missing: chain.missing,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tokio_that_is_too_old_is_refused_with_its_version() {
-        for version in [[1, 32, 0], [1, 54, 1], [2, 0, 0]] {
-            assert_eq!(check_version(7, Some(version)), Ok(()));
-        }
-        assert_eq!(check_version(7, None), Ok(()));
-        let error = check_version(7, Some([1, 8, 1])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "process 7 uses Tokio 1.8.1, of which nothing certain can be said: loopscope reads Tokio 1.32 or later"
-        );
-    }
-
-    #[test]
-    fn the_version_of_tokio_is_in_the_program() {
-        // Its constants name the sources, if the tests use Tokio at all.
-        let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let version = tasks::version_in(Process::Other(os::getpid())).expect("a version");
-        assert!(version >= [1, 32, 0], "{version:?}");
     }
 }

@@ -123,12 +123,18 @@ impl SourceRoots {
         if file.starts_with(LOOPSCOPE_SOURCES) {
             return FrameKind::Runtime;
         }
+        // A library of the system may be in any folder (after a `chroot`, or in
+        // a store of packages), and its debug information has relative paths.
+        let is_rust = file.ends_with(".rs");
+        if !is_in_program && !is_rust && !source_path::is_in_downloaded_package(file) {
+            return FrameKind::Native;
+        }
         if self.is_application(file, is_in_program) {
             return FrameKind::Application;
         }
         let is_downloaded = source_path::is_in_downloaded_package(file);
         let is_assembly = file.ends_with(".S") || file.ends_with(".s");
-        let is_native = file.starts_with("/usr/") || file.contains("/glibc") || !file.ends_with(".rs");
+        let is_native = file.starts_with("/usr/") || file.contains("/glibc") || !is_rust;
         if is_assembly || is_native && !is_downloaded && !self.is_in_dependency(file) {
             return FrameKind::Native;
         }

@@ -223,6 +223,17 @@ fn remapped_dependencies_are_not_the_application() {
 }
 
 #[test]
+fn the_c_library_is_not_the_application_in_whichever_folder_it_is() {
+    for file in
+        ["./misc/../sysdeps/unix/sysv/linux/x86_64/syscall.S", "./io/../sysdeps/unix/sysv/linux/epoll_wait.c"]
+    {
+        for roots in [workspace(), roots(&[])] {
+            assert_eq!(roots.kind_of("syscall", Some(file), false), FrameKind::Native, "{file} of {roots:?}");
+        }
+    }
+}
+
+#[test]
 fn code_of_a_loaded_library_is_the_application_unless_it_was_downloaded() {
     let kind = |file| workspace().kind_of("f", Some(file), false);
     assert_eq!(kind("/home/me/plugin/src/lib.rs"), FrameKind::Application);

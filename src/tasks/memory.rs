@@ -129,7 +129,8 @@ impl Memory for Process {
         let mut list = PageList::default();
         let page_bytes = os::page_bytes();
         let mut at = range.start & !(page_bytes - 1);
-        // The kernel walks all pages that are asked for: no more than the range.
+        // The kernel walks all pages that are asked for: no more than the
+        // range.
         let pages_left = |at: u64| (range.end.saturating_sub(at).div_ceil(page_bytes)).min(PAGES_AT_ONCE);
         let mut bytes = vec![0_u8; (pages_left(at) * 8) as usize];
         while at < range.end {

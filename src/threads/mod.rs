@@ -37,9 +37,6 @@ const MAX_THREADS: usize = 4096;
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
 /// The maximum number of reasons why lines are missing.
 const MAX_NOTES: usize = 4;
-/// The functions of the kernel in which a thread of a frozen control group
-/// waits.
-const STOPPED_IN: [&str; 2] = ["do_freezer_trap", "__refrigerator"];
 /// The time for samples of threads that compute, of all threads together. Many
 /// such threads that wait for few CPUs would take minutes.
 const MAX_SAMPLING_TIME: Duration = Duration::from_secs(2);
@@ -168,16 +165,6 @@ impl ThreadReader {
             first.is_some_and(|(_, first)| Look::at(self.process, *tid).is_same_wait(first))
         };
         tids.iter().all(is_same)
-    }
-
-    /// Returns whether something holds one of the threads from outside: a stop
-    /// signal, a debugger or a frozen control group.
-    pub(crate) fn is_any_stopped(&self, tids: &[i32]) -> bool {
-        tids.iter().any(|tid| {
-            let reader = ProcReader::new(self.process, *tid);
-            let function = reader.wait_function().unwrap_or_default();
-            matches!(reader.state(), Some(b'T' | b't')) || STOPPED_IN.contains(&function.as_str())
-        })
     }
 
     /// Returns the ids of the threads that the process has now.

@@ -6,12 +6,14 @@
 mod facts;
 mod refusal;
 mod status;
+mod tokio_version;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 
 use crate::attach::access::facts::Facts;
 use crate::attach::access::refusal::refusal;
+pub(crate) use crate::attach::access::tokio_version::check_tokio;
 use crate::attach::error::AttachError;
 use crate::process::Process;
 

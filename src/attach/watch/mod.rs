@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::attach::access;
 use crate::attach::error::AttachError;
-use crate::attach::ps::check_version;
 use crate::attach::watch::sampler::{Sampler, SamplerState};
 use crate::attach::watch::source::ProcessSource;
 use crate::error::StartError;
@@ -29,7 +28,6 @@ use crate::report::coverage::StartNotice;
 use crate::report::thread::{OnFinding, Reporter};
 use crate::scope::state::ScopeState;
 use crate::settings::{Settings, Terminal};
-use crate::tasks;
 use crate::threads::registers;
 
 /// The settings of a [`Watch`].
@@ -82,7 +80,7 @@ impl WatchBuilder {
     pub fn start(self) -> Result<Watch, WatchError> {
         access::check(self.pid)?;
         let process = Process::Other(self.pid);
-        check_version(self.pid, tasks::version_in(process))?;
+        access::check_tokio(self.pid)?;
         let settings = self.settings.checked()?;
         let state = Arc::new(ScopeState::new(&settings));
         let source = Arc::new(ProcessSource::new(process, Arc::clone(&state)));

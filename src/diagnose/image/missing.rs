@@ -32,8 +32,8 @@ impl MissingLines {
         matches!(self, Self::Unreadable | Self::Replaced | Self::InOtherFile(_))
     }
 
-    /// Returns why a file does not tell how futures are laid out, as a sentence.
-    /// That takes more debug information than lines.
+    /// Returns why a file does not tell how futures are laid out, as a
+    /// sentence. That takes more debug information than lines.
     #[cfg(feature = "attach")]
     pub(crate) fn describe_types(&self, path: &str) -> String {
         let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();

@@ -32,9 +32,25 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
         parts.push(format!("{} not searched", bytes(coverage.skipped_bytes)));
     }
     page.labelled("read", &parts.join(", "));
-    for note in missing_chains(document).into_iter().chain(coverage.notes.iter().take(MAX_NOTES).cloned()) {
+    for note in nameless(document)
+        .into_iter()
+        .chain(missing_chains(document))
+        .chain(coverage.notes.iter().take(MAX_NOTES).cloned())
+    {
         page.below_label(Emphasis::None, &format!("= note: {}", printable(&note)));
     }
+}
+
+/// Returns what the kinds of tasks are that have no name.
+fn nameless(document: &PsDocument) -> Option<String> {
+    let tasks = document.tasks.iter().filter(|task| !task.is_blocking && task.kind.starts_with("0x")).count();
+    (tasks > 0).then(|| {
+        format!(
+            "the kind of {} is known only by the address of the function that polls it: the symbols of the program \
+             do not name it, and `debug = \"line-tables-only\"` in the profile of Cargo.toml would",
+            count(tasks, "task", "tasks")
+        )
+    })
 }
 
 /// Returns why it is not known where tasks wait, where it is not.

@@ -58,9 +58,19 @@ fn jobs(document: &PsDocument) -> Option<String> {
     let named = jobs.iter().filter(|job| job.kind.starts_with(WORKER_JOB)).count();
     let nameless = jobs.iter().filter(|job| job.state == PsTaskState::Running && job.kind.starts_with("0x"));
     let workers = document.threads.iter().filter(|thread| thread.role == PsRole::Worker).count();
-    let of_workers = named + nameless.count().min(workers.saturating_sub(named));
+    let nameless = nameless.count();
+    let of_workers = named + nameless.min(workers.saturating_sub(named));
     let jobs = jobs.len().saturating_sub(of_workers);
-    (jobs > 0).then(|| count(jobs, "job queued or running", "jobs queued or running"))
+    // Without symbols, workers are not known either.
+    let unknown = document.threads.iter().filter(|thread| thread.role == PsRole::Runtime).count();
+    let perhaps_workers = nameless.saturating_sub(of_workers.saturating_sub(named)).min(unknown).min(jobs);
+    (jobs > 0).then(|| {
+        let text = count(jobs, "job queued or running", "jobs queued or running");
+        match perhaps_workers {
+            0 => text,
+            n => format!("{text}, of which {} may be workers", thousands(n)),
+        }
+    })
 }
 
 fn states(threads: &[&PsThread], role: PsRole) -> String {

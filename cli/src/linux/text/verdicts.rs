@@ -136,6 +136,7 @@ fn name(kind: PsVerdictKind) -> &'static str {
         PsVerdictKind::Cycle => "cycle",
         PsVerdictKind::LockQueue => "lock_queue",
         PsVerdictKind::PoolFull => "pool_full",
+        PsVerdictKind::Stopped => "stopped",
         _ => "other",
     }
 }
