@@ -8,6 +8,7 @@ mod access;
 mod debug_info;
 pub(crate) mod document;
 mod error;
+mod first_look;
 mod lock_queue;
 mod not_scheduled;
 mod ps;

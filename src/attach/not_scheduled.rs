@@ -7,7 +7,7 @@
 use crate::attach::document::{
     PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
-use crate::attach::second_look::FirstLook;
+use crate::attach::first_look::FirstLook;
 use crate::report::text;
 
 /// A verdict names at most this many tasks.

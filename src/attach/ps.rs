@@ -7,7 +7,7 @@ use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsTask, PsTaskState, PsThread,
 };
 use crate::attach::error::AttachError;
-use crate::attach::second_look::FirstLook;
+use crate::attach::first_look::FirstLook;
 use crate::attach::{access, runtimes, second_look, verdicts};
 use crate::futures::FutureReader;
 use crate::little_endian::u64_at;
