@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::attach::document::{PsLeaf, PsTask, PsTaskState, PsVerdict, PsVerdictKind};
-use crate::attach::second_look::FirstLook;
+use crate::attach::first_look::FirstLook;
 use crate::futures::{FutureReader, Hold};
 use crate::report::text;
 use crate::tasks::{FoundTask, TaskReader, WaitList};

@@ -9,6 +9,7 @@ mod access;
 mod debug_info;
 pub(crate) mod document;
 pub(crate) mod error;
+mod first_look;
 mod lock_queue;
 mod not_scheduled;
 pub(crate) mod own;

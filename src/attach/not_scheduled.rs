@@ -7,7 +7,7 @@
 use crate::attach::document::{
     PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
-use crate::attach::second_look::FirstLook;
+use crate::attach::first_look::FirstLook;
 use crate::report::text;
 
 /// A verdict names at most this many tasks.
@@ -153,6 +153,9 @@ impl Unpolled<'_> {
     fn why(&self, threads: &[PsThread]) -> String {
         let workers = || threads.iter().filter(|thread| thread.role == PsRole::Worker);
         let blocked = workers().filter(|thread| thread.state == PsThreadState::Blocked).count();
+        let is_idle =
+            |thread: &PsThread| matches!(thread.state, PsThreadState::Parked | PsThreadState::DrivingIo);
+        let are_all_idle = self.evidence == Evidence::Workers && workers().all(is_idle);
         let was_seen_only = self.evidence == Evidence::BlockOns;
         let no_thread = if was_seen_only { "no thread was seen that runs" } else { "no thread runs" };
         match self.runtime.kind {
@@ -163,9 +166,10 @@ impl Unpolled<'_> {
                 "the other workers wait for work, so a blocked worker has it in its own queue or LIFO slot"
                     .to_owned()
             }
-            PsRuntimeKind::MultiThread => {
+            PsRuntimeKind::MultiThread if are_all_idle => {
                 "all workers wait for work, so the runtime has lost the wake-up".to_owned()
             }
+            PsRuntimeKind::MultiThread => "no worker of its runtime has run meanwhile".to_owned(),
             PsRuntimeKind::LocalSet => format!("{no_thread} its `LocalSet`"),
             PsRuntimeKind::CurrentThread => {
                 format!("{no_thread} its current-thread runtime: only a `block_on` polls its tasks")

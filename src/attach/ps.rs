@@ -7,8 +7,8 @@ use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsTask, PsTaskState, PsThread,
 };
 use crate::attach::error::AttachError;
+use crate::attach::first_look::FirstLook;
 use crate::attach::roots::roots;
-use crate::attach::second_look::FirstLook;
 use crate::attach::stopped::Stop;
 use crate::attach::{access, runtimes, second_look, verdicts};
 use crate::futures::{Chain, FutureReader};

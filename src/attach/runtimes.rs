@@ -23,10 +23,10 @@ pub(super) fn runtimes(
         runtimes.entry(handle).or_insert((found.vtable.schedule, 0)).1 += 1;
     }
     let runtime = |(at, (handle, (schedule, tasks))): (usize, (u64, (u64, usize)))| {
-        let by_name = futures.scheduler(schedule).map_or(PsRuntimeKind::Unknown, |name| kind(&name));
-        let can_have_workers = matches!(by_name, PsRuntimeKind::MultiThread | PsRuntimeKind::Unknown);
-        let workers = if can_have_workers && at < MAX_READ { reader.worker_count(handle) } else { None };
-        let kind = if workers.is_some() { PsRuntimeKind::MultiThread } else { by_name };
+        let kind = futures.scheduler(schedule).map_or(PsRuntimeKind::Unknown, |name| kind(&name));
+        // Memory beside another handle may look like that of workers.
+        let has_workers = kind == PsRuntimeKind::MultiThread && at < MAX_READ;
+        let workers = has_workers.then(|| reader.worker_count(handle)).flatten();
         PsRuntime { handle, kind, workers, tasks }
     };
     runtimes.into_iter().enumerate().map(runtime).collect()

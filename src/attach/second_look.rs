@@ -2,14 +2,13 @@
 //! in which nothing looks wrong at first is not looked at again.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::attach::document::{PsRuntime, PsTask, PsThread, PsVerdict};
+use crate::attach::document::{PsTask, PsVerdict};
+use crate::attach::first_look::FirstLook;
 use crate::attach::lock_queue::LockQueues;
 use crate::attach::not_scheduled::NotScheduled;
 use crate::futures::FutureReader;
-use crate::tasks::{FoundTask, TaskReader};
-use crate::threads::ThreadReader;
 
 /// So long must a state last to be wrong.
 const MIN_LASTING: Duration = Duration::from_secs(1);
@@ -17,18 +16,6 @@ const TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// A lock that passes from task to task may by chance have the same one next in
 /// line at a few looks.
 const MIN_LOOKS: u32 = 10;
-
-/// What is known after the first look, and what reads the process again.
-pub(super) struct FirstLook<'a> {
-    /// When the last task was read.
-    pub(super) at: Instant,
-    pub(super) found: &'a [FoundTask],
-    pub(super) tasks: &'a [PsTask],
-    pub(super) threads: &'a [PsThread],
-    pub(super) runtimes: &'a [PsRuntime],
-    pub(super) task_reader: &'a TaskReader,
-    pub(super) thread_reader: &'a ThreadReader,
-}
 
 /// Returns what has lasted for a second: looks again until then, or until it
 /// has changed. `verdicts` are those of the first look; `is_unchanged` says

@@ -119,7 +119,7 @@ impl FutureReader {
     }
 
     /// Returns the type of the scheduler whose tasks the function at `schedule`
-    /// schedules, such as `Arc<tokio::runtime::scheduler::current_thread::Handle>`;
+    /// schedules: `Arc<tokio::runtime::scheduler::current_thread::Handle>`.
     /// `None` if no symbol and no debug information names it.
     pub(crate) fn scheduler(&mut self, schedule: u64) -> Option<String> {
         let is_around = |image: &&MappedImage| image.code.iter().any(|range| range.contains(&schedule));

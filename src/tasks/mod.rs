@@ -104,8 +104,8 @@ impl TaskReader {
         read(&self.process, MAX_SEARCHED_BYTES)
     }
 
-    /// Returns the number of workers of the scheduler whose handle is at the
-    /// address; `None` if it is not known to be one of a multi-thread runtime.
+    /// Returns the number of workers of the multi-thread scheduler whose handle
+    /// is at the address; `None` if it was not found.
     pub(crate) fn worker_count(&self, handle: u64) -> Option<usize> {
         workers::count(&self.process, handle)
     }

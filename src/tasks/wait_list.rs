@@ -24,9 +24,10 @@ pub(crate) struct WaitList {
 /// one is the next in line.
 pub(super) fn read(memory: &impl Memory, semaphore: u64) -> Option<WaitList> {
     let semaphore = words(memory, semaphore, SEMAPHORE_BYTES);
-    let pairs = semaphore.iter().zip(semaphore.iter().skip(1));
-    let mut ends = pairs.filter(|(head, tail)| head != tail && can_be_waiter(**head));
-    ends.find_map(|(head, tail)| list(memory, *head, *tail))
+    semaphore.windows(2).find_map(|ends| match *ends {
+        [head, tail] if head != tail && can_be_waiter(head) => list(memory, head, tail),
+        _ => None,
+    })
 }
 
 fn can_be_waiter(address: u64) -> bool {

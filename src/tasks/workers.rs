@@ -20,9 +20,9 @@ const RING_BYTES: usize = RING_TASKS as usize * 8;
 /// More references are not plausible.
 const MAX_REFERENCES: u64 = 1 << 16;
 
-/// Returns the number of workers of the scheduler whose handle is at the
-/// address. `None` if the handle is not one of a multi-thread runtime: no array
-/// in it leads to the queue of each worker.
+/// Returns the number of workers of the multi-thread scheduler whose handle is
+/// at the address. `None` if no array in it, or several, lead to the queue of
+/// each worker.
 pub(super) fn count(memory: &impl Memory, handle: u64) -> Option<usize> {
     let handle = words(memory, handle, HANDLE_BYTES);
     let is_pair = |at: &usize| {
