@@ -8,6 +8,7 @@ mod access;
 mod debug_info;
 pub(crate) mod document;
 mod error;
+mod futurelock;
 mod ps;
 mod roots;
 mod verdicts;

@@ -8,6 +8,7 @@ use crate::attach::document::{
     PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState,
 };
 use crate::attach::error::AttachError;
+use crate::attach::futurelock;
 use crate::attach::roots::roots;
 use crate::attach::verdicts;
 use crate::futures::FutureReader;
@@ -45,7 +46,8 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
     threads.look();
     let list = TaskReader::new(process).read();
     let mut futures = FutureReader::new(process);
-    let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
+    let described = list.tasks.iter().map(|task| described(task, &mut futures));
+    let (tasks, unpolled): (Vec<_>, Vec<_>) = described.unzip();
     let described_at = Instant::now();
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
@@ -67,7 +69,17 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
-    let verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
+    let mut verdicts = verdicts::verdicts(&tasks, &read_threads, is_unchanged);
+    for (task, variable) in tasks.iter().zip(&unpolled) {
+        let (Some(variable), Some(found)) = (variable, found.get(&task.address)) else { continue };
+        let again = futures.chain(found.vtable.poll, task.address);
+        if again.unpolled.as_ref() == Some(variable) && again.leaf == task.leaf {
+            verdicts.push(futurelock::of_task(task, variable));
+        }
+    }
+    // A thread that has waited since its future was read has not polled it.
+    let still = roots.iter().filter(|root| root.parked.is_still());
+    verdicts.extend(still.filter_map(|root| Some(futurelock::of_root(&root.root, root.unpolled.as_ref()?))));
     let mut notes = list.notes;
     notes.extend(threads.notes());
     let coverage = PsCoverage {
@@ -89,7 +101,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         runtimes: runtimes(&tasks),
         threads: read_threads,
         tasks,
-        roots,
+        roots: roots.into_iter().map(|root| root.root).collect(),
         verdicts,
         coverage,
     })
@@ -100,7 +112,8 @@ fn cpu_nanos() -> u64 {
     os::thread_cpu_nanos(os::current_thread_id()).unwrap_or(0)
 }
 
-fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
+/// Returns a task, and the variable with a future that it should poll.
+fn described(task: &FoundTask, futures: &mut FutureReader) -> (PsTask, Option<String>) {
     let does = match task.state {
         word if word & COMPLETE != 0 => PsTaskState::Complete,
         word if word & RUNNING != 0 => PsTaskState::Running,
@@ -113,7 +126,7 @@ fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
     let poll = task.vtable.poll;
     let is_readable = matches!(does, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
     let chain = if is_readable { futures.chain(poll, task.header) } else { Default::default() };
-    PsTask {
+    let document = PsTask {
         address: task.header,
         id: task.id,
         kind: futures.name(poll).unwrap_or_else(|| format!("{poll:#x}")),
@@ -132,7 +145,8 @@ fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
         chain: chain.awaits,
         leaf: chain.leaf,
         chain_missing: chain.missing,
-    }
+    };
+    (document, chain.unpolled)
 }
 
 fn runtimes(tasks: &[PsTask]) -> Vec<PsRuntime> {
