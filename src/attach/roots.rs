@@ -35,8 +35,8 @@ pub(super) fn roots(
     waiting.filter_map(|thread| root(thread, threads, futures)).collect()
 }
 
-/// Returns whether a thread runs a `block_on`. A job of the blocking pool may do
-/// so, too.
+/// Returns whether a thread runs a `block_on`. A job of the blocking pool may
+/// do so, too.
 fn has_block_on(thread: &&PsThread) -> bool {
     thread.role == PsRole::BlockOn || thread.stack.iter().any(is_block_on)
 }
@@ -53,10 +53,11 @@ fn site(thread: &PsThread) -> Option<Frame> {
 }
 
 fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReader) -> Option<ReadRoot> {
+    let is_idle = matches!(thread.state, PsThreadState::Parked | PsThreadState::DrivingIo);
     let mut missing = None;
     for _ in 0..MAX_ATTEMPTS {
         let parked = threads.parked(thread.tid)?;
-        let Root { name, chain } = futures.root(&parked.frames)?;
+        let Root { name, chain } = futures.root(&parked.frames, is_idle)?;
         let is_still = parked.is_still();
         let torn = || Chain { missing: Some(TORN.to_owned()), ..Chain::default() };
         let chain = if is_still { chain } else { torn() };

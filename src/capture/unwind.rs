@@ -250,8 +250,9 @@ impl Unwinder {
         }
     }
 
-    /// Unwinds a stack with the frame pointer that follows from the stack pointer
-    /// of the outermost frame that is certain: the function there has set it.
+    /// Unwinds a stack with the frame pointer that follows from the stack
+    /// pointer of the outermost frame that is certain: the function there has
+    /// set it.
     /// `None` if that walk does not reach the thread's first frame.
     fn walk_from_prologue(&mut self, stack: &CopiedStack, leaf: &Walk) -> Option<Walk> {
         let certain = leaf.addresses.len();

@@ -3,7 +3,6 @@
 use crate::attach::document::PsLeaf;
 use crate::futures::type_name;
 use crate::futures::value::{Reader, Value};
-use crate::futures::walk;
 
 /// The number of variables that are looked at.
 const MAX_VARIABLES: usize = 64;
@@ -11,17 +10,26 @@ const MAX_VARIABLES: usize = 64;
 const MAX_POINTERS: usize = 4;
 
 /// Returns the name of a variable of the async functions with these `states`
-/// that is a future to which the semaphore at `address` has granted its permits.
-pub(super) fn granted(reader: &mut Reader<'_>, states: &[Value], address: u64) -> Option<String> {
+/// that is a future to which the semaphore at `address` has granted permits.
+/// `held` returns what a pin, a box or a pointer holds, and `leaf_of` what a
+/// future waits for.
+pub(super) fn granted(
+    reader: &mut Reader<'_>,
+    states: &[Value],
+    address: u64,
+    held: fn(&mut Reader<'_>, &Value) -> Option<Value>,
+    leaf_of: fn(&mut Reader<'_>, Value) -> Option<PsLeaf>,
+) -> Option<String> {
     let members = states.iter().flat_map(|state| {
         let names = state.of_type.layout.members.iter().map(|member| member.name.as_str());
         names.filter(|name| *name != "__awaitee").map(move |name| (state, name))
     });
     for (state, name) in members.take(MAX_VARIABLES) {
-        let Some(future) = reader.member(state, name).and_then(|value| async_function(reader, value)) else {
+        let Some(future) = reader.member(state, name).and_then(|value| async_function(reader, value, held))
+        else {
             continue;
         };
-        let leaf = walk::chain_of_variable(reader, future).leaf;
+        let leaf = leaf_of(reader, future);
         let is_granted = matches!(leaf, Some(PsLeaf::Semaphore { address: of, is_granted: Some(true), .. })
             if of == address);
         if is_granted {
@@ -32,7 +40,11 @@ pub(super) fn granted(reader: &mut Reader<'_>, states: &[Value], address: u64) -
 }
 
 /// Returns the async function that a variable is, or that it owns or pins.
-fn async_function(reader: &mut Reader<'_>, mut value: Value) -> Option<Value> {
+fn async_function(
+    reader: &mut Reader<'_>,
+    mut value: Value,
+    held: fn(&mut Reader<'_>, &Value) -> Option<Value>,
+) -> Option<Value> {
     for _ in 0..MAX_POINTERS {
         if type_name::is_coroutine(&value.of_type.layout.name) {
             return Some(value);
@@ -42,7 +54,7 @@ fn async_function(reader: &mut Reader<'_>, mut value: Value) -> Option<Value> {
         if !is_pointer && !["core::pin::Pin", "alloc::boxed::Box"].contains(&base) {
             return None;
         }
-        value = walk::held(reader, &value)?;
+        value = held(reader, &value)?;
     }
     None
 }

@@ -79,14 +79,14 @@ pub(super) fn chain(reader: &mut Reader<'_>, future: Value) -> Chain {
     Way::default().chain(reader, future)
 }
 
-/// Returns what a future awaits that is a variable. It is not followed where it
-/// waits for several.
-pub(super) fn chain_of_variable(reader: &mut Reader<'_>, future: Value) -> Chain {
-    Way { depth: MAX_DEPTH, ..Way::default() }.chain(reader, future)
+/// Returns what a future waits for that is a variable. It is not followed where
+/// it waits for several.
+fn leaf_of_variable(reader: &mut Reader<'_>, future: Value) -> Option<PsLeaf> {
+    Way { depth: MAX_DEPTH, ..Way::default() }.chain(reader, future).leaf
 }
 
 /// Returns what a pin, a box or a pointer holds.
-pub(super) fn held(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
+fn held(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
     match inner(reader, value) {
         Inner::Future(inner) => Some(inner),
         Inner::Unreadable(_) | Inner::None => None,
@@ -132,7 +132,7 @@ impl Way {
     fn unpolled(&self, reader: &mut Reader<'_>, leaf: &PsLeaf) -> Option<String> {
         match leaf {
             PsLeaf::Semaphore { address, is_granted: Some(false), .. } if self.depth == 0 => {
-                unpolled::granted(reader, &self.states, *address)
+                unpolled::granted(reader, &self.states, *address, held, leaf_of_variable)
             }
             _ => None,
         }
