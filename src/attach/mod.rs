@@ -10,6 +10,7 @@ mod debug_info;
 pub(crate) mod document;
 pub(crate) mod error;
 mod first_look;
+mod futurelock;
 mod lock_queue;
 mod not_scheduled;
 pub(crate) mod own;

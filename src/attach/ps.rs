@@ -8,6 +8,7 @@ use crate::attach::document::{
 };
 use crate::attach::error::AttachError;
 use crate::attach::first_look::FirstLook;
+use crate::attach::futurelock;
 use crate::attach::roots::roots;
 use crate::attach::stopped::Stop;
 use crate::attach::{access, runtimes, second_look, verdicts};
@@ -82,7 +83,8 @@ pub(super) fn read(
     }
     let mut futures = FutureReader::new(process).with_max_debug_info(bounds.max_debug_info_bytes);
     let is_late = || begin.elapsed() >= bounds.awaits_time;
-    let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures, is_late())).collect();
+    let described = list.tasks.iter().map(|task| described(task, &mut futures, is_late()));
+    let (tasks, unpolled): (Vec<_>, Vec<_>) = described.unzip();
     let described_at = Instant::now();
     let is_tokio_named = access::check_tokio(pid)?;
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
@@ -115,6 +117,16 @@ pub(super) fn read(
         verdicts.extend(stop_now.filter(|stop| stop_before == Some(*stop)).map(|stop| stop.verdict(pid)));
     } else if is_known_version {
         verdicts = verdicts::verdicts(&tasks, &read_threads, |task| is_unchanged(&mut futures, task));
+        for (task, variable) in tasks.iter().zip(&unpolled) {
+            let (Some(variable), Some(found)) = (variable, found.get(&task.address)) else { continue };
+            let again = futures.chain(found.vtable.poll, task.address);
+            if again.unpolled.as_ref() == Some(variable) && again.leaf == task.leaf {
+                verdicts.push(futurelock::of_task(task, variable));
+            }
+        }
+        // A thread that has waited since its future was read has not polled it.
+        let still = roots.iter().filter(|root| root.parked.is_still());
+        verdicts.extend(still.filter_map(|root| Some(futurelock::of_root(&root.root, root.unpolled.as_ref()?))));
         let first = FirstLook {
             at: described_at,
             found: &list.tasks,
@@ -150,7 +162,7 @@ pub(super) fn read(
         runtimes,
         threads: read_threads,
         tasks,
-        roots,
+        roots: roots.into_iter().map(|root| root.root).collect(),
         verdicts,
         coverage,
     })
@@ -161,8 +173,9 @@ fn cpu_nanos() -> u64 {
     os::thread_cpu_nanos(os::current_thread_id()).unwrap_or(0)
 }
 
-/// Describes a task. Its awaits are not read if it `is_late`.
-fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsTask {
+/// Returns a task, and the variable with a future that it should poll. Its
+/// awaits are not read if it `is_late`.
+fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> (PsTask, Option<String>) {
     let does = match task.state {
         word if word & COMPLETE != 0 => PsTaskState::Complete,
         word if word & RUNNING != 0 => PsTaskState::Running,
@@ -181,7 +194,7 @@ fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsT
     } else {
         futures.chain(poll, task.header)
     };
-    PsTask {
+    let document = PsTask {
         address: task.header,
         id: task.id,
         kind: futures.name(poll).unwrap_or_else(|| format!("{poll:#x}")),
@@ -200,5 +213,6 @@ fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> PsT
         chain: chain.awaits,
         leaf: chain.leaf,
         chain_missing: chain.missing,
-    }
+    };
+    (document, chain.unpolled)
 }

@@ -2,20 +2,31 @@
 
 use crate::attach::document::{PsRole, PsRoot, PsThread, PsThreadState};
 use crate::finding::{Frame, FrameKind};
-use crate::futures::{Chain, FutureReader};
-use crate::threads::ThreadReader;
+use crate::futures::{Chain, FutureReader, Root};
+use crate::threads::{ParkedThread, ThreadReader};
 
 /// How often a thread is read that runs meanwhile.
 const MAX_ATTEMPTS: usize = 3;
 /// The number of futures that are read.
 const MAX_ROOTS: usize = 256;
 
+const TORN: &str = "the thread ran while it was read";
+
+/// The future of a `block_on`, with the thread that it was read with.
+#[derive(Debug)]
+pub(super) struct ReadRoot {
+    pub(super) root: PsRoot,
+    /// The variable with a future that it should poll.
+    pub(super) unpolled: Option<String>,
+    pub(super) parked: ParkedThread,
+}
+
 /// Returns the future of each thread that runs a `block_on`.
 pub(super) fn roots(
     found: &[PsThread],
     threads: &mut ThreadReader,
     futures: &mut FutureReader,
-) -> Vec<PsRoot> {
+) -> Vec<ReadRoot> {
     let is_waiting = |thread: &&PsThread| {
         use PsThreadState::{Blocked, DrivingIo, Parked, Waiting};
         matches!(thread.state, Blocked | DrivingIo | Parked | Waiting)
@@ -24,8 +35,8 @@ pub(super) fn roots(
     waiting.filter_map(|thread| root(thread, threads, futures)).collect()
 }
 
-/// Returns whether a thread runs a `block_on`. A job of the blocking pool may do
-/// so, too.
+/// Returns whether a thread runs a `block_on`. A job of the blocking pool may
+/// do so, too.
 fn has_block_on(thread: &&PsThread) -> bool {
     thread.role == PsRole::BlockOn || thread.stack.iter().any(is_block_on)
 }
@@ -41,26 +52,28 @@ fn site(thread: &PsThread) -> Option<Frame> {
     within.filter(is_of_program).find(|frame| frame.line.is_some()).cloned()
 }
 
-fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReader) -> Option<PsRoot> {
+fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReader) -> Option<ReadRoot> {
+    let is_idle = matches!(thread.state, PsThreadState::Parked | PsThreadState::DrivingIo);
     let mut missing = None;
     for _ in 0..MAX_ATTEMPTS {
         let parked = threads.parked(thread.tid)?;
-        let root = futures.root(&parked.frames)?;
-        let document = |chain: Chain| PsRoot {
+        let Root { name, chain } = futures.root(&parked.frames, is_idle)?;
+        let is_still = parked.is_still();
+        let torn = || Chain { missing: Some(TORN.to_owned()), ..Chain::default() };
+        let chain = if is_still { chain } else { torn() };
+        let root = PsRoot {
             tid: thread.tid,
             site: site(thread),
-            kind: root.name.clone().unwrap_or_else(|| "a future".to_owned()),
+            kind: name.unwrap_or_else(|| "a future".to_owned()),
             chain: chain.awaits,
             leaf: chain.leaf,
             chain_missing: chain.missing,
         };
-        if parked.is_still() {
-            return Some(document(root.chain.clone()));
+        let read = ReadRoot { root, unpolled: chain.unpolled, parked };
+        if is_still {
+            return Some(read);
         }
-        missing = Some(document(Chain {
-            missing: Some("the thread ran while it was read".to_owned()),
-            ..Chain::default()
-        }));
+        missing = Some(read);
     }
     missing
 }

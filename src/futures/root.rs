@@ -75,8 +75,9 @@ struct Search {
 impl FutureReader {
     /// Returns the future of the innermost `block_on` on a stack, whose frames
     /// are given innermost first; `None` if the debug information shows no such
-    /// function. The caller checks that the thread has not run meanwhile.
-    pub(crate) fn root(&mut self, frames: &[StackFrame]) -> Option<Root> {
+    /// function. `is_idle` says that the thread is known to wait for work. The
+    /// caller checks that the thread has not run meanwhile.
+    pub(crate) fn root(&mut self, frames: &[StackFrame], is_idle: bool) -> Option<Root> {
         let mut search = Search::default();
         let mut program = None;
         for frame in frames {
@@ -100,7 +101,7 @@ impl FutureReader {
             return None;
         }
         let name = search.name.take();
-        if search.is_polled {
+        if search.is_polled && !is_idle {
             return Some(Root { name, chain: Chain::missing(BEING_POLLED) });
         }
         let process = self.process;
@@ -141,8 +142,8 @@ impl Search {
         true
     }
 
-    /// Adds the futures that the code of a function in the file polls at a place
-    /// in its own frame.
+    /// Adds the futures that the code of a function in the file polls at a
+    /// place in its own frame.
     fn add_polled(&mut self, types: &mut Types, frame: &Frame<'_>, code: &Range<u64>, future: &str) {
         let start = code.start.wrapping_add(frame.bias);
         let length = usize::try_from(code.end - code.start).unwrap_or(usize::MAX).min(MAX_CODE_BYTES);

@@ -82,7 +82,8 @@ impl Types {
         }
     }
 
-    /// Returns the offsets of the units that may describe an address in the file.
+    /// Returns the offsets of the units that may describe an address in the
+    /// file.
     pub(super) fn units_at(&self, address: u64) -> Vec<usize> {
         self.info.units_at(address)
     }

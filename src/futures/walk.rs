@@ -9,6 +9,7 @@ use crate::futures::leaf::{self, Leaf};
 use crate::futures::macro_line::AWAITEE;
 use crate::futures::type_name;
 use crate::futures::types::FunctionName;
+use crate::futures::unpolled;
 use crate::futures::value::{Reader, Value};
 use crate::futures::way::Way;
 
@@ -93,6 +94,20 @@ pub(super) fn states(reader: &mut Reader<'_>, future: Value) -> Vec<Value> {
     way.states
 }
 
+/// Returns what a future waits for that is a variable. It is not followed where
+/// it waits for several.
+fn leaf_of_variable(reader: &mut Reader<'_>, future: Value) -> Option<PsLeaf> {
+    Way { depth: MAX_DEPTH, ..Way::default() }.chain(reader, future).leaf
+}
+
+/// Returns what a pin, a box or a pointer holds.
+fn held(reader: &mut Reader<'_>, value: &Value) -> Option<Value> {
+    match inner(reader, value) {
+        Inner::Future(inner) => Some(inner),
+        Inner::Unreadable(_) | Inner::None => None,
+    }
+}
+
 impl Way {
     fn chain(mut self, reader: &mut Reader<'_>, future: Value) -> Chain {
         let mut value = future;
@@ -104,7 +119,10 @@ impl Way {
             }
             match self.step(reader, &value) {
                 Step::Into(next) => value = next,
-                Step::Leaf(leaf) => return self.ended(Some(leaf), None),
+                Step::Leaf(leaf) => {
+                    let unpolled = self.unpolled(reader, &leaf);
+                    return Chain { unpolled, ..self.ended(Some(leaf), None) };
+                }
                 Step::End(missing) => return self.ended(None, Some(missing)),
             }
         }
@@ -118,14 +136,25 @@ impl Way {
         }
         let branch = |future| {
             let way = Self { depth: self.depth + 1, ..Self::default() };
-            let Chain { awaits, leaf, missing } = way.chain(reader, future);
+            let Chain { awaits, leaf, missing, .. } = way.chain(reader, future);
             PsBranch { chain: awaits, leaf, chain_missing: missing }
         };
         futures.into_iter().take(leaf::MAX_BRANCHES).map(branch).collect()
     }
 
+    /// Returns the variable with the future that was granted the lock for which
+    /// the chain waits.
+    fn unpolled(&self, reader: &mut Reader<'_>, leaf: &PsLeaf) -> Option<String> {
+        match leaf {
+            PsLeaf::Semaphore { address, is_granted: Some(false), .. } if self.depth == 0 => {
+                unpolled::granted(reader, &self.states, *address, held, leaf_of_variable)
+            }
+            _ => None,
+        }
+    }
+
     fn ended(self, leaf: Option<PsLeaf>, missing: Option<&str>) -> Chain {
-        Chain { awaits: self.awaits, leaf, missing: missing.map(str::to_owned) }
+        Chain { awaits: self.awaits, leaf, unpolled: None, missing: missing.map(str::to_owned) }
     }
 
     fn step(&mut self, reader: &mut Reader<'_>, value: &Value) -> Step {

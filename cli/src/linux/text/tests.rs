@@ -271,6 +271,33 @@ fn the_branches_of_several_futures_are_drawn() {
 }
 
 #[test]
+fn the_future_of_a_block_on_is_shown() {
+    let leaf =
+        json!({"kind": "semaphore", "address": 0x40, "of": "tokio::sync::mutex::Mutex", "is_granted": false});
+    let chain =
+        json!([step("server::main", "src/main.rs", 12), step("server::\u{1b}[2Jsend", "src/main.rs", 20)]);
+    let waiting = json!({
+        "tid": 4711, "site": frame("server::main", "src/main.rs", 9), "kind": "server::main", "chain": chain,
+        "leaf": leaf, "chain_missing": null,
+    });
+    let polled = json!({
+        "tid": 4712, "site": null, "kind": "server::job", "chain": [], "leaf": null,
+        "chain_missing": "it is being polled: the stack of the thread shows where it is",
+    });
+    let verdict = json!({
+        "kind": "futurelock", "is_certain": false, "reason": "the future `server::main` waits", "tasks": [],
+        "threads": [4711],
+    });
+    let changes = json!({
+        "threads": [thread(4711, "block_on", "parked"), thread(4712, "block_on", "blocked")],
+        "roots": [waiting, polled], "verdicts": [verdict], "tasks": [], "runtimes": [],
+    });
+    let document = document(with(healthy(), changes));
+    assert_golden("roots-100.txt", &text(&document, &plain(100)));
+    assert_golden("roots-tree-100.txt", &text(&document, &View { is_tree: true, ..plain(100) }));
+}
+
+#[test]
 fn all_lists_each_task() {
     let document = document(healthy());
     let list = text(&document, &View { lists_all: true, ..plain(100) });

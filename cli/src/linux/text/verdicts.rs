@@ -1,7 +1,7 @@
 //! What is wrong, drawn as the library draws findings.
 
 use annotate_snippets::{Group, Level, Origin, Renderer};
-use loopscope::attach::{PsDocument, PsTask, PsThread, PsVerdict, PsVerdictKind};
+use loopscope::attach::{PsAwait, PsDocument, PsRoot, PsTask, PsThread, PsVerdict, PsVerdictKind};
 use loopscope::report::{printable, width, wrapped};
 
 use crate::linux::text::chain;
@@ -15,6 +15,9 @@ const MAX_VERDICTS: usize = 5;
 const MAX_NAMED: usize = 3;
 /// Text has at least this width, however long the name before it is.
 const MIN_TEXT_COLUMNS: usize = 20;
+
+const FUTURELOCK_HELP: &str = "a future that was polled once must be polled until it ends, or be dropped: spawn it as \
+     a task, or drop it before the branch of `select!` awaits what it may hold";
 
 /// Adds the verdicts, the certain ones first.
 pub(super) fn add(document: &PsDocument, page: &mut Page) {
@@ -50,10 +53,18 @@ fn drawn(verdict: &PsVerdict, document: &PsDocument, page: &Page) -> String {
     let threads: Vec<_> = verdict.threads.iter().filter_map(|tid| thread(document, *tid)).collect();
 
     let mut group = Group::with_title(level.primary_title(title).id(id));
-    if let Some(origin) = origin(&tasks, &threads) {
+    // A future that waits does so elsewhere than where `block_on` was called.
+    let is_futurelock = verdict.kind == PsVerdictKind::Futurelock;
+    let is_of_verdict = |root: &&PsRoot| is_futurelock && verdict.threads.contains(&root.tid);
+    let root = document.roots.iter().find(is_of_verdict);
+    let place = root.and_then(|root| chain::place_in(&root.chain));
+    if let Some(origin) = place.and_then(origin_of).or_else(|| origin(&tasks, &threads)) {
         group = group.element(origin);
     }
     let mut notes = Vec::new();
+    notes.extend(root.zip(place).map(|(root, place)| {
+        ("future", format!("`{}`, {}", printable(&root.kind), chain::at(place, &root.kind)))
+    }));
     let groups = chain::groups(tasks.iter().copied(), |task| (&task.kind, chain::place_text(task)));
     notes.extend(
         groups
@@ -70,6 +81,7 @@ fn drawn(verdict: &PsVerdict, document: &PsDocument, page: &Page) -> String {
         notes.push(("thread", format!("and {} more", thousands(verdict.threads.len() - MAX_NAMED))));
     }
     let help = threads.iter().find_map(|thread| thread.advice.as_deref());
+    let help = help.or(is_futurelock.then_some(FUTURELOCK_HELP));
     notes.extend(help.map(|help| ("help", printable(help))));
     for (name, text) in notes {
         let text = wrapped(&text, room(&format!("  = {name}: ")));
@@ -87,6 +99,14 @@ fn origin(tasks: &[&PsTask], threads: &[&PsThread]) -> Option<Origin<'static>> {
         threads.iter().filter_map(|thread| thread.site.as_ref()).map(|site| (&site.file, site.line));
     let of_tasks = tasks.iter().filter_map(|task| chain::place(task)).map(|step| (&step.file, step.line));
     let (file, line) = of_threads.chain(of_tasks).find_map(|(file, line)| Some((file.as_ref()?, line?)))?;
+    at_line(file, line)
+}
+
+fn origin_of(step: &PsAwait) -> Option<Origin<'static>> {
+    at_line(step.file.as_ref()?, step.line?)
+}
+
+fn at_line(file: &str, line: u32) -> Option<Origin<'static>> {
     let line = usize::try_from(line).ok().filter(|line| *line > 0)?;
     Some(Origin::path(printable(file)).line(line))
 }
