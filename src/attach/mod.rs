@@ -18,7 +18,7 @@ pub use document::{
     PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 pub use error::AttachError;
-pub use ps::{ps, ps_with};
+pub use ps::{PsReader, ps, ps_with};
 pub use watch::{Watch, WatchBuilder, WatchError};
 
 pub use crate::threads::registers::Registers;

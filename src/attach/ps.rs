@@ -9,7 +9,7 @@ use crate::attach::document::{
 };
 use crate::attach::error::AttachError;
 use crate::attach::verdicts;
-use crate::futures::FutureReader;
+use crate::futures::{Chain, FutureReader, TaskPlace};
 use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
@@ -20,6 +20,12 @@ use crate::threads::registers::Registers;
 
 /// A verdict on a task needs the same state at two moments this far apart.
 const MIN_VERDICT_AGE: Duration = Duration::from_millis(50);
+
+/// How often a process is read that executes other programs or loads libraries
+/// meanwhile.
+const MAX_ATTEMPTS: usize = 3;
+const CHANGED: &str = "the process ended, executed another program or loaded a library while it was read: what is \
+                       shown may be incomplete, and may be of two programs";
 
 /// Reads what the process with the id `pid` does now. It runs on meanwhile.
 ///
@@ -36,20 +42,88 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
 ///
 /// As those of [`ps`].
 pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError> {
-    access::check(pid)?;
+    PsReader { registers, ..PsReader::new(pid) }.read()
+}
+
+/// Reads one process several times. What it has found out about the program
+/// and its debug information is kept as long as the process has the same
+/// programs and libraries.
+#[derive(Debug)]
+pub struct PsReader {
+    pid: i32,
+    registers: Registers,
+    kept: Option<(ThreadReader, FutureReader)>,
+}
+
+impl PsReader {
+    /// Creates a reader of the process with the id `pid`.
+    #[must_use]
+    pub fn new(pid: i32) -> Self {
+        Self { pid, registers: Registers::default(), kept: None }
+    }
+
+    /// Reads what the process does now.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`ps`].
+    pub fn read(&mut self) -> Result<PsDocument, AttachError> {
+        let mut document = self.read_once()?;
+        for _ in 1..MAX_ATTEMPTS {
+            if self.is_still_the_same() {
+                return Ok(document);
+            }
+            match self.read_once() {
+                Ok(again) => document = again,
+                // It has ended, or is another program without Tokio now.
+                Err(_) => break,
+            }
+        }
+        if !self.is_still_the_same() {
+            document.coverage.notes.push(CHANGED.to_owned());
+        }
+        Ok(document)
+    }
+
+    fn read_once(&mut self) -> Result<PsDocument, AttachError> {
+        access::check(self.pid)?;
+        let process = Process::Other(self.pid);
+        let new = || (ThreadReader::new(process).with_registers(self.registers), FutureReader::new(process));
+        // Another program, or a library that was loaded since, may have other
+        // code at the same addresses.
+        let kept = self.kept.take().filter(|(_, futures)| futures.has_current_images());
+        let (threads, futures) = self.kept.insert(kept.unwrap_or_else(new));
+        read(self.pid, threads, futures)
+    }
+
+    /// Returns whether the process has the programs and libraries that it had
+    /// when it was read.
+    fn is_still_the_same(&self) -> bool {
+        self.kept.as_ref().is_some_and(|(_, futures)| futures.has_current_images())
+    }
+}
+
+fn read(pid: i32, threads: &mut ThreadReader, futures: &mut FutureReader) -> Result<PsDocument, AttachError> {
     let process = Process::Other(pid);
     let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
-    let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
     let list = TaskReader::new(process).read();
-    let mut futures = FutureReader::new(process);
-    let tasks: Vec<_> = list.tasks.iter().map(|task| described(task, &mut futures)).collect();
+    futures.begin_moment();
+    let suspended: Vec<_> = list.tasks.iter().filter(|task| is_suspended(task)).map(place).collect();
+    let mut chains = futures.chains(&suspended).into_iter();
+    let tasks = list.tasks.iter().map(|task| {
+        let chain = if is_suspended(task) { chains.next() } else { None };
+        described(task, futures.name(task.vtable.poll), chain.unwrap_or_default())
+    });
+    let tasks: Vec<_> = tasks.collect();
     let described_at = Instant::now();
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
     if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
+        // It may have ended meanwhile.
+        access::check(pid)?;
         return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
     }
     // A task between a wake and its poll, or between two polls, looks the same
@@ -60,7 +134,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
         let Some(found) = found.get(&task.address) else { return false };
         let state = || process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
         let is_same_state = || state() == Some(found.state);
-        let mut is_same_leaf = || futures.chain(found.vtable.poll, task.address).leaf == task.leaf;
+        let mut is_same_leaf = || futures.chain(place(found)).leaf == task.leaf;
         // The time until a timer fires changes by itself.
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
@@ -97,7 +171,16 @@ fn cpu_nanos() -> u64 {
     os::thread_cpu_nanos(os::current_thread_id()).unwrap_or(0)
 }
 
-fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
+fn place(task: &FoundTask) -> TaskPlace {
+    TaskPlace { poll: task.vtable.poll, header: task.header }
+}
+
+/// Returns whether the task has a future and is not being polled.
+fn is_suspended(task: &FoundTask) -> bool {
+    task.owner.is_some() && task.state & (COMPLETE | RUNNING) == 0
+}
+
+fn described(task: &FoundTask, name: Option<String>, chain: Chain) -> PsTask {
     let does = match task.state {
         word if word & COMPLETE != 0 => PsTaskState::Complete,
         word if word & RUNNING != 0 => PsTaskState::Running,
@@ -107,13 +190,10 @@ fn described(task: &FoundTask, futures: &mut FutureReader) -> PsTask {
     let references = state::references(task.state);
     let has_join_handle = task.state & JOIN_INTEREST != 0;
     let is_blocking = task.owner.is_none();
-    let poll = task.vtable.poll;
-    let is_readable = matches!(does, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
-    let chain = if is_readable { futures.chain(poll, task.header) } else { Default::default() };
     PsTask {
         address: task.header,
         id: task.id,
-        kind: futures.name(poll).unwrap_or_else(|| format!("{poll:#x}")),
+        kind: name.unwrap_or_else(|| format!("{:#x}", task.vtable.poll)),
         runtime: task.scheduler.filter(|_| !is_blocking),
         is_blocking,
         state: does,

@@ -1,6 +1,8 @@
 //! What a future is, and what it awaits, by the debug information of its type.
 
 mod chain;
+#[cfg(test)]
+mod fuzz_tests;
 mod jump;
 mod layout;
 mod leaf;
@@ -38,10 +40,28 @@ const MAX_POLL_SYMBOLS: usize = 1 << 16;
 const MAX_KINDS: usize = 1 << 16;
 /// Both ways in which Rust writes symbols have the path with its lengths.
 const POLL_SYMBOL: &str = "4task3raw4poll";
+/// The number of tasks whose memory is copied at once, if each has at most so
+/// many bytes.
+const TASKS_AT_ONCE: usize = 256;
+const MAX_SHORT_TASK_BYTES: u64 = 16 * 1024;
 /// How often a task is read that runs meanwhile.
 const MAX_ATTEMPTS: usize = 3;
+/// The number of values that are visited in the tasks of one moment. A task has
+/// about a hundred.
+const MAX_VALUES_OF_ALL: usize = 1 << 26;
 
 const MERGED: &str = "several kinds of tasks have equal code, so it is not known which this one is";
+
+const TOO_MANY_VALUES: &str = "the futures of the tasks before this one have too many values";
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPlace {
+    /// The function that polls it.
+    pub(crate) poll: u64,
+    /// The address of its header.
+    pub(crate) header: u64,
+}
 
 /// Reads futures in the memory of a process.
 #[derive(Debug)]
@@ -50,6 +70,8 @@ pub(crate) struct FutureReader {
     images: Vec<MappedImage>,
     programs: HashMap<Arc<CodeFile>, Program>,
     kinds: HashMap<u64, Rc<Kind>>,
+    /// How many more values may be visited.
+    values_left: usize,
 }
 
 /// A program or library with functions that poll tasks.
@@ -73,7 +95,19 @@ struct Kind {
 impl FutureReader {
     pub(crate) fn new(process: Process) -> Self {
         let images = MapsFile::open(process).read().map(|maps| maps.images()).unwrap_or_default();
-        Self { process, images, programs: HashMap::new(), kinds: HashMap::new() }
+        let values_left = MAX_VALUES_OF_ALL;
+        Self { process, images, programs: HashMap::new(), kinds: HashMap::new(), values_left }
+    }
+
+    /// Returns whether the process still has the programs and libraries that it
+    /// had when this reader was created.
+    pub(crate) fn has_current_images(&self) -> bool {
+        MapsFile::open(self.process).read().is_some_and(|maps| maps.images() == self.images)
+    }
+
+    /// Begins to read the tasks of another moment.
+    pub(crate) fn begin_moment(&mut self) {
+        self.values_left = MAX_VALUES_OF_ALL;
     }
 
     /// Returns the name of the type of future that the function at `poll`
@@ -82,47 +116,92 @@ impl FutureReader {
         self.kind(poll).name.clone()
     }
 
-    /// Returns what the future of the task whose header is at the address
-    /// `header` awaits. `poll` is the function that polls it.
-    pub(crate) fn chain(&mut self, poll: u64, header: u64) -> Chain {
-        let kind = self.kind(poll);
+    /// Returns what the futures of several tasks await. Each task has the
+    /// function that polls it, and its header.
+    pub(crate) fn chains(&mut self, tasks: &[TaskPlace]) -> Vec<Chain> {
+        tasks.chunks(TASKS_AT_ONCE).flat_map(|tasks| self.chains_at_once(tasks)).collect()
+    }
+
+    /// Reads the memory of several tasks with one system call, twice.
+    fn chains_at_once(&mut self, tasks: &[TaskPlace]) -> Vec<Chain> {
+        let mut length =
+            |task: &TaskPlace| self.kind(task.poll).cell.as_ref().map_or(0, |cell| cell.layout.size);
+        let pieces: Vec<_> = tasks.iter().map(|task| (task.header, length(task))).collect();
+        let copies = Memory::copies(self.process, &pieces, MAX_SHORT_TASK_BYTES).into_iter();
+        let walked = copies.zip(tasks).map(|(memory, task)| {
+            let memory = memory?;
+            Some((self.walked(*task, &memory)?, memory))
+        });
+        let walked: Vec<_> = walked.collect();
+        let later = Memory::copies(self.process, &pieces, MAX_SHORT_TASK_BYTES);
+        let chains = walked.into_iter().zip(later).zip(tasks).map(|((walked, later), task)| {
+            let unchanged = walked.zip(later).filter(|((_, memory), later)| {
+                is_suspended(later.peek(task.header, 8)) && memory.is_unchanged_in(later)
+            });
+            // It is read once more, alone.
+            unchanged.map_or_else(|| self.chain(*task), |((chain, _), _)| chain)
+        });
+        chains.collect()
+    }
+
+    /// Returns what the future of a task awaits.
+    pub(crate) fn chain(&mut self, task: TaskPlace) -> Chain {
+        let kind = self.kind(task.poll);
         let cell = match &kind.cell {
             Ok(cell) => cell,
             Err(missing) => return Chain::missing(missing.clone()),
         };
-        let Some(program) = kind.file.as_ref().and_then(|file| self.programs.get_mut(file)) else {
-            return Chain::default();
-        };
-        let Ok(types) = &mut program.types else { return Chain::default() };
         for _ in 0..MAX_ATTEMPTS {
-            let Some(memory) = Memory::copy(self.process, header, cell.layout.size) else {
+            let Some(memory) = Memory::copy(self.process, task.header, cell.layout.size) else {
                 return Chain::missing("the task's memory cannot be read");
             };
-            let state = memory.peek(header, 8).unwrap_or(RUNNING);
-            if state & COMPLETE != 0 {
+            let state = memory.peek(task.header, 8);
+            if state.is_some_and(|state| state & COMPLETE != 0) {
                 return Chain::missing("the task has ended");
             }
-            if state & RUNNING != 0 {
-                continue;
-            }
-            let value = Value { of_type: Rc::clone(cell), address: header };
-            let mut reader = Reader {
-                types: &mut *types,
-                memory: &memory,
-                bias: kind.bias,
-                steps_left: walk::MAX_STEPS,
-                now: now(),
-            };
-            let chain = match future(&mut reader, &value) {
-                Ok(future) => walk::chain(&mut reader, future),
-                Err(missing) => Chain::missing(missing),
-            };
-            let word = self.process.read(header, 8).and_then(|word| u64_at(&word, 0));
-            if word.is_some_and(|word| word & (RUNNING | COMPLETE) == 0) && memory.is_unchanged() {
+            let Some(chain) = self.walked(task, &memory) else { continue };
+            let state = self.process.read(task.header, 8).and_then(|word| u64_at(&word, 0));
+            if is_suspended(state) && memory.is_unchanged() {
                 return chain;
             }
         }
         Chain::missing("the task ran while it was read")
+    }
+
+    /// Returns what the future of a task awaits by a copy of its memory; `None`
+    /// if the task was being polled or had ended.
+    fn walked(&mut self, task: TaskPlace, memory: &Memory) -> Option<Chain> {
+        if !is_suspended(memory.peek(task.header, 8)) {
+            return None;
+        }
+        if self.values_left == 0 {
+            return Some(Chain::missing(TOO_MANY_VALUES));
+        }
+        let kind = self.kind(task.poll);
+        let cell = match &kind.cell {
+            Ok(cell) => cell,
+            Err(missing) => return Some(Chain::missing(missing.clone())),
+        };
+        let program = kind.file.as_ref().and_then(|file| self.programs.get_mut(file));
+        let Some(Ok(types)) = program.map(|program| &mut program.types) else {
+            return Some(Chain::default());
+        };
+        let values = walk::MAX_VALUES.min(self.values_left);
+        let mut reader = Reader {
+            types,
+            memory,
+            bias: kind.bias,
+            steps_left: walk::MAX_STEPS,
+            values_left: values,
+            now: now(),
+        };
+        let value = Value { of_type: Rc::clone(cell), address: task.header };
+        let chain = match future(&mut reader, &value) {
+            Ok(future) => walk::chain(&mut reader, future),
+            Err(missing) => Chain::missing(missing),
+        };
+        self.values_left -= values - reader.values_left;
+        Some(chain)
     }
 
     fn kind(&mut self, poll: u64) -> Rc<Kind> {
@@ -237,6 +316,12 @@ fn joined(names: BTreeSet<String>, symbols: usize) -> Option<String> {
         [one, other] if more(2) == 0 => Some(format!("{one} or {other}")),
         [one, other, ..] => Some(format!("{one}, {other} or {} more", more(2))),
     }
+}
+
+/// Returns whether a task with this state is not being polled and has not
+/// ended.
+fn is_suspended(state: Option<u64>) -> bool {
+    state.is_some_and(|state| state & (RUNNING | COMPLETE) == 0)
 }
 
 /// Returns the future of a task.

@@ -9,6 +9,7 @@ mod location;
 mod members;
 mod memory;
 mod owner;
+pub(crate) mod pieces;
 mod pool;
 mod search;
 pub(crate) mod state;
@@ -100,7 +101,15 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     list.has_tables = true;
     let headers = headers(memory, &areas, &vtables, &mut budget, &mut list.notes);
     list.scanned_bytes = budget.searched_bytes;
-    list.skipped_bytes = budget.skipped_bytes.saturating_add(budget.swapped_bytes);
+    list.skipped_bytes =
+        budget.skipped_bytes.saturating_add(budget.swapped_bytes).saturating_add(budget.unknown_bytes);
+    if budget.unknown_bytes > 0 {
+        list.notes.push(
+            "the heap was not searched: `/proc/PID/pagemap` cannot be read, and without it pages that the \
+             process never used would be touched"
+                .to_owned(),
+        );
+    }
     if budget.swapped_bytes > 0 {
         list.notes.push(format!(
             "{} KiB of the memory are swapped out and were not searched",
@@ -126,13 +135,12 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
         list.notes.push(format!("{} programs or libraries have a copy of Tokio", vtables.copies()));
     }
     list.candidates = tasks.len() + torn + uncertain_jobs;
+    // Neighbours are read together.
+    tasks.sort_unstable_by_key(|task| task.header);
     let (tasks, vanished) = read_again(memory, &vtables, tasks);
     list.torn = torn + vanished;
     let mut locations = Locations::new(memory, &vtables);
     list.tasks = tasks.into_iter().map(|cell| found(cell, &mut locations)).collect();
-    if memory.areas().images.is_empty() {
-        list.notes.push("the process ended while it was read".to_owned());
-    }
     list.tasks.sort_unstable_by_key(|task| (task.id, task.header));
     list
 }

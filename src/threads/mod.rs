@@ -130,7 +130,7 @@ impl ThreadReader {
         self.is_stripped = has_frames && named.peek().is_none();
         // The lines of the standard library are those of its own build.
         let has_inlined = named.any(|frame| frame.kind != FrameKind::Std && frame.file.is_some());
-        self.has_no_inlined = !has_inlined && !self.is_stripped;
+        self.has_no_inlined = has_frames && !has_inlined && !self.is_stripped;
         let describe = |(tid, name, reading, seconds, diagnosis)| {
             self.described(tid, name, &reading, seconds, diagnosis, has_inlined, running)
         };
