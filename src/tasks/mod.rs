@@ -103,7 +103,8 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     list.scanned_bytes = budget.searched_bytes;
     list.skipped_bytes =
         budget.skipped_bytes.saturating_add(budget.swapped_bytes).saturating_add(budget.unknown_bytes);
-    if budget.unknown_bytes > 0 {
+    // Of a process that has ended, nothing can be read.
+    if budget.unknown_bytes > 0 && !memory.areas().images.is_empty() {
         list.notes.push(
             "the heap was not searched: `/proc/PID/pagemap` cannot be read, and without it pages that the \
              process never used would be touched"

@@ -122,6 +122,7 @@ const LIBRARY: &[Rule] = &[
             "os",
             "process",
             "source_path",
+            "tasks::pieces",
             "tasks::state",
         ],
     ),
