@@ -15,7 +15,12 @@ async fn lock(mutex: Arc<Mutex<u64>>) -> u64 {
     *mutex.lock().await
 }
 
-async fn session(kind: usize, mutex: Arc<Mutex<u64>>, notify: Arc<Notify>, mut messages: Receiver<u64>) -> u64 {
+async fn session(
+    kind: usize,
+    mutex: Arc<Mutex<u64>>,
+    notify: Arc<Notify>,
+    mut messages: Receiver<u64>,
+) -> u64 {
     match kind {
         0 => lock(mutex).await,
         1 => {
@@ -34,7 +39,8 @@ async fn session(kind: usize, mutex: Arc<Mutex<u64>>, notify: Arc<Notify>, mut m
 async fn main() {
     let numbers: Vec<usize> = env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let [tasks, heap_mib] = numbers[..] else { panic!("usage: many TASKS HEAP_MIB") };
-    let block = |seed: usize| (0..BLOCK_WORDS).map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed as u64);
+    let block =
+        |seed: usize| (0..BLOCK_WORDS).map(move |at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed as u64);
     let heap: Vec<Vec<u64>> = (0..heap_mib * BLOCKS_IN_MIB).map(|seed| block(seed).collect()).collect();
     let (mutex, notify) = (Arc::new(Mutex::new(0)), Arc::new(Notify::new()));
     let guard = mutex.lock().await;
