@@ -149,7 +149,7 @@ impl Lock<'_> {
         let pairs = first.found.iter().zip(first.tasks);
         let idle = pairs.filter(|(_, task)| task.state == PsTaskState::Idle && !task.is_blocking);
         let hold = |(found, task): (&FoundTask, &'t PsTask)| {
-            Some((futures.hold(found.vtable.poll, found.header, self.address)?, task))
+            Some((futures.hold(found.place(), self.address)?, task))
         };
         idle.take(MAX_SEARCHED).filter_map(hold).collect()
     }

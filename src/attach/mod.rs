@@ -29,7 +29,7 @@ pub use document::{
 };
 pub use error::AttachError;
 pub use own::ps_own;
-pub use ps::{ps, ps_with};
+pub use ps::{PsReader, ps, ps_with};
 pub use watch::{Watch, WatchBuilder, WatchError};
 
 pub use crate::threads::registers::Registers;

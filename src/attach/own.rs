@@ -7,11 +7,13 @@ use crate::attach::access;
 use crate::attach::document::PsDocument;
 use crate::attach::error::AttachError;
 use crate::attach::ps::{self, Bounds};
+use crate::futures::FutureReader;
 use crate::lock::Lock;
 use crate::os;
 use crate::per_process::PerProcess;
 use crate::process::Process;
 use crate::tasks::{FoundTask, TaskList};
+use crate::threads::ThreadReader;
 use crate::threads::registers::Registers;
 
 /// The process has its own work to do.
@@ -21,8 +23,9 @@ const BOUNDS: Bounds = Bounds {
     awaits_time: Duration::from_secs(10),
     // They take 70 MB while a result is kept.
     max_tasks: 50_000,
-    max_debug_info_bytes: 128 << 20,
 };
+/// The debug information that is read to find what tasks await.
+const MAX_DEBUG_INFO_BYTES: u64 = 128 << 20;
 
 /// Two readings at a time would find the copies of each other.
 static READING: PerProcess<Lock<()>> = PerProcess::new();
@@ -75,7 +78,9 @@ pub(crate) fn ps_own_for(asking: &[u64]) -> Result<PsDocument, AttachError> {
 fn read(asking: &[u64]) -> Result<PsDocument, AttachError> {
     access::check(os::getpid())?;
     let _one_at_a_time = READING.get().lock();
-    ps::read(Process::Own, Registers::Passive, BOUNDS, |list| leave_out(list, asking))
+    let mut threads = ThreadReader::new(Process::Own).with_registers(Registers::Passive);
+    let mut futures = FutureReader::new(Process::Own).with_max_debug_info(MAX_DEBUG_INFO_BYTES);
+    ps::read(Process::Own, &mut threads, &mut futures, BOUNDS, |list| leave_out(list, asking))
 }
 
 /// Removes the tasks with these ids, and all tasks of their runtimes.

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::attach::document::{
-    PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsTask, PsTaskState, PsThread,
-};
+use crate::attach::document::{PS_SCHEMA, PsCoverage, PsDocument, PsLeaf, PsRole, PsTask, PsTaskState};
 use crate::attach::error::AttachError;
 use crate::attach::first_look::FirstLook;
 use crate::attach::futurelock;
@@ -31,15 +29,19 @@ pub(super) struct Bounds {
     pub(super) awaits_time: Duration,
     /// So many tasks are described.
     pub(super) max_tasks: usize,
-    /// The debug information that is read to find what tasks await.
-    pub(super) max_debug_info_bytes: u64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { awaits_time: Duration::MAX, max_tasks: usize::MAX, max_debug_info_bytes: u64::MAX }
+        Self { awaits_time: Duration::MAX, max_tasks: usize::MAX }
     }
 }
+
+/// How often a process is read that executes other programs or loads libraries
+/// meanwhile.
+const MAX_ATTEMPTS: usize = 3;
+const CHANGED: &str = "the process ended, executed another program or loaded a library while it was read: what is \
+                       shown may be incomplete, and may be of two programs";
 
 /// Reads what the process with the id `pid` does now. It runs on meanwhile.
 ///
@@ -56,14 +58,78 @@ pub fn ps(pid: i32) -> Result<PsDocument, AttachError> {
 ///
 /// As those of [`ps`].
 pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError> {
-    access::check(pid)?;
-    read(Process::Other(pid), registers, Bounds::default(), |_| {})
+    PsReader::new(pid).with_registers(registers).read()
+}
+
+/// Reads one process several times. What it has found out about the program
+/// and its debug information is kept as long as the process has the same
+/// programs and libraries.
+#[derive(Debug)]
+pub struct PsReader {
+    pid: i32,
+    registers: Registers,
+    kept: Option<(ThreadReader, FutureReader)>,
+}
+
+impl PsReader {
+    /// Creates a reader of the process with the id `pid`.
+    #[must_use]
+    pub fn new(pid: i32) -> Self {
+        Self { pid, registers: Registers::default(), kept: None }
+    }
+
+    /// Sets how threads that compute are read.
+    #[must_use]
+    pub fn with_registers(self, registers: Registers) -> Self {
+        Self { registers, ..self }
+    }
+
+    /// Reads what the process does now.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`ps`].
+    pub fn read(&mut self) -> Result<PsDocument, AttachError> {
+        let mut document = self.read_once()?;
+        for _ in 1..MAX_ATTEMPTS {
+            if self.is_still_the_same() {
+                return Ok(document);
+            }
+            match self.read_once() {
+                Ok(again) => document = again,
+                // It has ended, or is another program without Tokio now.
+                Err(_) => break,
+            }
+        }
+        if !self.is_still_the_same() {
+            document.coverage.notes.push(CHANGED.to_owned());
+        }
+        Ok(document)
+    }
+
+    fn read_once(&mut self) -> Result<PsDocument, AttachError> {
+        access::check(self.pid)?;
+        let process = Process::Other(self.pid);
+        let new = || (ThreadReader::new(process).with_registers(self.registers), FutureReader::new(process));
+        // Another program, or a library that was loaded since, may have other
+        // code at the same addresses.
+        let kept = self.kept.take().filter(|(_, futures)| futures.has_current_images());
+        let (threads, futures) = self.kept.insert(kept.unwrap_or_else(new));
+        read(process, threads, futures, Bounds::default(), |_| {})
+    }
+
+    /// Returns whether the process has the programs and libraries that it had
+    /// when it was read.
+    fn is_still_the_same(&self) -> bool {
+        self.kept.as_ref().is_some_and(|(_, futures)| futures.has_current_images())
+    }
 }
 
 /// Reads a process that can be read. `filter` may remove tasks.
 pub(super) fn read(
     process: Process,
-    registers: Registers,
+    threads: &mut ThreadReader,
+    futures: &mut FutureReader,
     bounds: Bounds,
     filter: impl FnOnce(&mut TaskList),
 ) -> Result<PsDocument, AttachError> {
@@ -71,7 +137,6 @@ pub(super) fn read(
     let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
     let stop_before = Stop::of(process);
     let program = process.program_path().ok_or(AttachError::NotFound { pid })?;
-    let mut threads = ThreadReader::new(process).with_registers(registers);
     threads.look();
     let mut task_reader = TaskReader::new(process);
     let mut list = task_reader.read();
@@ -81,9 +146,14 @@ pub(super) fn read(
         list.notes.push(format!("{} of {all} tasks are left out: at most {shown} are shown", all - shown));
         list.tasks.truncate(bounds.max_tasks);
     }
-    let mut futures = FutureReader::new(process).with_max_debug_info(bounds.max_debug_info_bytes);
-    let is_late = || begin.elapsed() >= bounds.awaits_time;
-    let described = list.tasks.iter().map(|task| described(task, &mut futures, is_late()));
+    futures.begin_moment();
+    let suspended: Vec<_> =
+        list.tasks.iter().filter(|task| is_suspended(task)).map(FoundTask::place).collect();
+    let mut chains = futures.chains(&suspended, begin.checked_add(bounds.awaits_time)).into_iter();
+    let described = list.tasks.iter().map(|task| {
+        let chain = if is_suspended(task) { chains.next() } else { None };
+        described(task, futures.name(task.vtable.poll), chain.unwrap_or_default())
+    });
     let (tasks, unpolled): (Vec<_>, Vec<_>) = described.unzip();
     let described_at = Instant::now();
     let is_tokio_named = access::check_tokio(pid)?;
@@ -91,9 +161,11 @@ pub(super) fn read(
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
     if !list.has_tables && read_threads.iter().all(|thread| thread.role == PsRole::Other) {
+        // It may have ended meanwhile.
+        access::check(pid)?;
         return Err(AttachError::NotTokio { pid, program: program.to_string_lossy().into_owned() });
     }
-    let roots = roots(&read_threads, &mut threads, &mut futures);
+    let roots = roots(&read_threads, threads, futures);
     // A task between a wake and its poll, or between two polls, looks the same
     // as one that is stuck. It does not for long.
     std::thread::sleep(MIN_VERDICT_AGE.saturating_sub(described_at.elapsed()));
@@ -102,12 +174,12 @@ pub(super) fn read(
         let Some(found) = found.get(&task.address) else { return false };
         let state = || process.read(task.address, 8).and_then(|bytes| u64_at(&bytes, 0));
         let is_same_state = || state() == Some(found.state);
-        let mut is_same_leaf = || futures.chain(found.vtable.poll, task.address).leaf == task.leaf;
+        let mut is_same_leaf = || futures.chain(found.place()).leaf == task.leaf;
         // The time until a timer fires changes by itself.
         let has_lasting_leaf = matches!(task.leaf, Some(PsLeaf::Semaphore { .. } | PsLeaf::Join { .. }));
         is_same_state() && (!has_lasting_leaf || is_same_leaf() && is_same_state())
     };
-    let runtimes = runtimes::runtimes(&list.tasks, &tasks, &task_reader, &mut futures);
+    let runtimes = runtimes::runtimes(&list.tasks, &tasks, &task_reader, futures);
     // Of another version, the functions on a stack may mean something else.
     let is_known_version = list.has_tables || is_tokio_named;
     let stop_now = Stop::of(process);
@@ -116,17 +188,18 @@ pub(super) fn read(
         // Whatever its threads wait for: it is not their code that lasts.
         verdicts.extend(stop_now.filter(|stop| stop_before == Some(*stop)).map(|stop| stop.verdict(pid)));
     } else if is_known_version {
-        verdicts = verdicts::verdicts(&tasks, &read_threads, |task| is_unchanged(&mut futures, task));
+        verdicts = verdicts::verdicts(&tasks, &read_threads, |task| is_unchanged(futures, task));
         for (task, variable) in tasks.iter().zip(&unpolled) {
             let (Some(variable), Some(found)) = (variable, found.get(&task.address)) else { continue };
-            let again = futures.chain(found.vtable.poll, task.address);
+            let again = futures.chain(found.place());
             if again.unpolled.as_ref() == Some(variable) && again.leaf == task.leaf {
                 verdicts.push(futurelock::of_task(task, variable));
             }
         }
         // A thread that has waited since its future was read has not polled it.
         let still = roots.iter().filter(|root| root.parked.is_still());
-        verdicts.extend(still.filter_map(|root| Some(futurelock::of_root(&root.root, root.unpolled.as_ref()?))));
+        verdicts
+            .extend(still.filter_map(|root| Some(futurelock::of_root(&root.root, root.unpolled.as_ref()?))));
         let first = FirstLook {
             at: described_at,
             found: &list.tasks,
@@ -134,9 +207,9 @@ pub(super) fn read(
             threads: &read_threads,
             runtimes: &runtimes,
             task_reader: &task_reader,
-            thread_reader: &threads,
+            thread_reader: threads,
         };
-        let lasting = second_look::verdicts(&first, &verdicts, &mut futures, is_unchanged);
+        let lasting = second_look::verdicts(&first, &verdicts, futures, is_unchanged);
         if Stop::of(process).is_none() {
             verdicts.extend(lasting);
         }
@@ -173,9 +246,13 @@ fn cpu_nanos() -> u64 {
     os::thread_cpu_nanos(os::current_thread_id()).unwrap_or(0)
 }
 
-/// Returns a task, and the variable with a future that it should poll. Its
-/// awaits are not read if it `is_late`.
-fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> (PsTask, Option<String>) {
+/// Returns whether the task has a future and is not being polled.
+fn is_suspended(task: &FoundTask) -> bool {
+    task.owner.is_some() && task.state & (COMPLETE | RUNNING) == 0
+}
+
+/// Returns a task, and the variable with a future that it should poll.
+fn described(task: &FoundTask, name: Option<String>, chain: Chain) -> (PsTask, Option<String>) {
     let does = match task.state {
         word if word & COMPLETE != 0 => PsTaskState::Complete,
         word if word & RUNNING != 0 => PsTaskState::Running,
@@ -185,19 +262,10 @@ fn described(task: &FoundTask, futures: &mut FutureReader, is_late: bool) -> (Ps
     let references = state::references(task.state);
     let has_join_handle = task.state & JOIN_INTEREST != 0;
     let is_blocking = task.owner.is_none();
-    let poll = task.vtable.poll;
-    let is_readable = matches!(does, PsTaskState::Idle | PsTaskState::Notified) && !is_blocking;
-    let chain = if !is_readable {
-        Chain::default()
-    } else if is_late {
-        Chain::missing("the time for this reading was over")
-    } else {
-        futures.chain(poll, task.header)
-    };
     let document = PsTask {
         address: task.header,
         id: task.id,
-        kind: futures.name(poll).unwrap_or_else(|| format!("{poll:#x}")),
+        kind: name.unwrap_or_else(|| format!("{:#x}", task.vtable.poll)),
         runtime: task.scheduler.filter(|_| !is_blocking),
         is_blocking,
         state: does,

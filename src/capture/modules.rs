@@ -93,7 +93,7 @@ pub(crate) struct Mapping<'l> {
 }
 
 /// An image whose code can be read in memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MappedImage {
     /// The file that is mapped.
     pub(crate) file: Arc<CodeFile>,

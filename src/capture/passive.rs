@@ -12,7 +12,11 @@ const STACK_BYTES_OF_OTHER: usize = 1 << 20;
 /// checks before and after that the thread waits in the same call. Returns
 /// `None` if the stack cannot be read.
 pub(crate) fn copy(process: Process, thread: ThreadInfo, sp: u64, pc: u64) -> Option<CopiedStack> {
-    copy_at_most(process, thread, sp, pc, STACK_BYTES)
+    let max_bytes = match process {
+        Process::Own => STACK_BYTES,
+        Process::Other(_) => STACK_BYTES_OF_OTHER,
+    };
+    copy_at_most(process, thread, sp, pc, max_bytes)
 }
 
 /// As [`copy`], with another limit of what is copied.
@@ -24,10 +28,6 @@ pub(crate) fn copy_at_most(
     max_bytes: usize,
 ) -> Option<CopiedStack> {
     let start = usize::try_from(sp).ok()?;
-    let max_bytes = match process {
-        Process::Own => STACK_BYTES,
-        Process::Other(_) => STACK_BYTES_OF_OTHER,
-    };
     let (bytes, own_stack) = if (thread.stack_bottom..thread.stack_top).contains(&start) {
         (process.read(sp, (thread.stack_top - start).min(max_bytes))?, None)
     } else {

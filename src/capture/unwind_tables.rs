@@ -68,7 +68,7 @@ pub(super) fn has_backward_jump(module: &Module, address: u64) -> Option<bool> {
 type Tables<'m> = EndianSlice<'m, LittleEndian>;
 
 /// Calls `f` with the entry of the unwind tables for an address.
-fn with_description<T>(
+pub(super) fn with_description<T>(
     module: &Module,
     address: u64,
     f: impl FnOnce(FrameDescriptionEntry<Tables<'_>>, &EhFrame<Tables<'_>>, &BaseAddresses) -> Option<T>,

@@ -221,6 +221,23 @@ impl Layout {
         self.size == other.size && places(self) == places(other) && values(self) == values(other)
     }
 
+    /// Returns about how much memory this takes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let of_member = |member: &Member| size_of::<Member>() + member.name.len();
+        let of_variant = |variant: &Variant| {
+            let values = size_of_val(variant.values.as_slice());
+            size_of::<Variant>() + values + variant.member.as_ref().map_or(0, |member| member.name.len())
+        };
+        let variants = self.variants.iter().flat_map(|variants| &variants.list);
+        let parameters =
+            self.parameters.iter().map(|(name, _)| size_of::<(String, Reference)>() + name.len());
+        size_of::<Self>()
+            + self.name.len()
+            + self.members.iter().map(of_member).sum::<usize>()
+            + variants.map(of_variant).sum::<usize>()
+            + parameters.sum::<usize>()
+    }
+
     pub(super) fn member(&self, name: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.name == name)
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::process::{self, Process};
+use crate::tasks::pieces;
 
 /// A task's memory is copied at once up to this length.
 const MAX_COPY_BYTES: u64 = 256 * 1024;
@@ -40,6 +41,34 @@ impl Memory {
         let length = usize::try_from(length.min(MAX_COPY_BYTES)).ok()?;
         let copy = process.read(begin, length)?;
         Some(Self { process, begin, copy, marks: RefCell::default() })
+    }
+
+    /// Copies the memory of several tasks with few system calls, each with its
+    /// begin and its length. `None` for one that cannot be read, or that is
+    /// longer than `max_bytes`.
+    pub(super) fn copies(process: Process, tasks: &[(u64, u64)], max_bytes: u64) -> Vec<Option<Self>> {
+        let is_short = |length: u64| (1..=max_bytes).contains(&length);
+        let piece =
+            |(begin, length): &(u64, u64)| (*begin, if is_short(*length) { *length as usize } else { 0 });
+        let pieces: Vec<_> = tasks.iter().map(piece).collect();
+        let mut copies = Vec::with_capacity(tasks.len());
+        pieces::read_of_process(process, &pieces, |at, bytes| {
+            let bytes = bytes.filter(|bytes| !bytes.is_empty());
+            let begin = tasks.get(at).map(|(begin, _)| *begin);
+            copies.push(bytes.zip(begin).map(|(bytes, begin)| Self {
+                process,
+                begin,
+                copy: bytes.to_vec(),
+                marks: RefCell::default(),
+            }));
+        });
+        copies
+    }
+
+    /// Returns memory of this process with other contents at `begin`.
+    #[cfg(test)]
+    pub(super) fn made_up(begin: u64, copy: Vec<u8>) -> Self {
+        Self { process: Process::Own, begin, copy, marks: RefCell::default() }
     }
 
     pub(super) fn process(&self) -> Process {
@@ -83,7 +112,13 @@ impl Memory {
 
     /// Returns whether all values on which the result rests are still the same.
     pub(super) fn is_unchanged(&self) -> bool {
-        let Some(now) = Self::copy(self.process, self.begin, self.copy.len() as u64) else { return false };
+        let now = Self::copy(self.process, self.begin, self.copy.len() as u64);
+        now.is_some_and(|now| self.is_unchanged_in(&now))
+    }
+
+    /// Returns whether all values on which the result rests are the same in a
+    /// later copy.
+    pub(super) fn is_unchanged_in(&self, now: &Self) -> bool {
         let is_same = |mark: &Mark| now.peek(mark.address, mark.size) == Some(mark.value);
         self.marks.borrow().iter().all(is_same)
     }
@@ -122,6 +157,16 @@ mod tests {
         assert!(is_left());
         drop(memory);
         assert!(!is_left());
+    }
+
+    #[test]
+    fn several_tasks_are_copied_at_once_except_one_that_cannot_be_read() {
+        let values = [[1_u64, 2], [3, 4], [5, 6]];
+        let begin = |at: usize| values[at].as_ptr().addr() as u64;
+        let tasks = [(begin(0), 16), (begin(1), 100_000), (begin(2), 8), (16, 8), (begin(1), 8)];
+        let copies = Memory::copies(Process::Own, &tasks, 4096);
+        let numbers = copies.iter().zip(&tasks).map(|(copy, (begin, _))| copy.as_ref()?.peek(*begin, 8));
+        assert_eq!(numbers.collect::<Vec<_>>(), [Some(1), None, Some(5), None, Some(3)]);
     }
 
     #[test]

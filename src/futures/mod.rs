@@ -1,6 +1,8 @@
 //! What a future is, and what it awaits, by the debug information of its type.
 
 mod chain;
+#[cfg(test)]
+mod fuzz_tests;
 mod hold;
 mod layout;
 mod leaf;
@@ -20,7 +22,7 @@ mod way;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::capture::modules::{MappedImage, MapsFile};
 use crate::diagnose::image::{Image, MissingLines};
@@ -47,10 +49,28 @@ const MAX_KINDS: usize = 1 << 16;
 /// Both ways in which Rust writes symbols have the path with its lengths.
 const POLL_SYMBOL: &str = "4task3raw4poll";
 const SCHEDULE_SYMBOL: &str = "4task3raw8schedule";
+/// The number of tasks whose memory is copied at once, if each has at most so
+/// many bytes.
+const TASKS_AT_ONCE: usize = 256;
+const MAX_SHORT_TASK_BYTES: u64 = 16 * 1024;
 /// How often a task is read that runs meanwhile.
 const MAX_ATTEMPTS: usize = 3;
+/// The number of values that are visited in the tasks of one moment. A task has
+/// about a hundred.
+const MAX_VALUES_OF_ALL: usize = 1 << 26;
 
 const MERGED: &str = "several kinds of tasks have equal code, so it is not known which this one is";
+
+const TOO_MANY_VALUES: &str = "the futures of the tasks before this one have too many values";
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPlace {
+    /// The function that polls it.
+    pub(crate) poll: u64,
+    /// The address of its header.
+    pub(crate) header: u64,
+}
 
 /// Reads futures in the memory of a process.
 #[derive(Debug)]
@@ -60,6 +80,8 @@ pub(crate) struct FutureReader {
     programs: HashMap<Arc<CodeFile>, Program>,
     kinds: HashMap<u64, Rc<Kind>>,
     max_debug_info_bytes: u64,
+    /// How many more values may be visited.
+    values_left: usize,
 }
 
 /// A program or library with functions that poll tasks.
@@ -104,14 +126,31 @@ struct Kind {
 impl FutureReader {
     pub(crate) fn new(process: Process) -> Self {
         let images = MapsFile::open(process).read().map(|maps| maps.images()).unwrap_or_default();
-        let (programs, kinds) = (HashMap::new(), HashMap::new());
-        Self { process, images, programs, kinds, max_debug_info_bytes: u64::MAX }
+        Self {
+            process,
+            images,
+            programs: HashMap::new(),
+            kinds: HashMap::new(),
+            max_debug_info_bytes: u64::MAX,
+            values_left: MAX_VALUES_OF_ALL,
+        }
     }
 
     /// Sets how much debug information of a program is read. Of one that has
     /// more, only names are known.
     pub(crate) fn with_max_debug_info(self, bytes: u64) -> Self {
         Self { max_debug_info_bytes: bytes, ..self }
+    }
+
+    /// Returns whether the process still has the programs and libraries that it
+    /// had when this reader was created.
+    pub(crate) fn has_current_images(&self) -> bool {
+        MapsFile::open(self.process).read().is_some_and(|maps| maps.images() == self.images)
+    }
+
+    /// Begins to read the tasks of another moment.
+    pub(crate) fn begin_moment(&mut self) {
+        self.values_left = MAX_VALUES_OF_ALL;
     }
 
     /// Returns the name of the type of future that the function at `poll`
@@ -138,17 +177,52 @@ impl FutureReader {
         names.next()
     }
 
-    /// Returns what the future of the task whose header is at the address
-    /// `header` awaits. `poll` is the function that polls it.
-    pub(crate) fn chain(&mut self, poll: u64, header: u64) -> Chain {
-        self.with_future(poll, header, walk::chain).unwrap_or_else(Chain::missing)
+    /// Returns what the futures of several tasks await. It is not read of tasks
+    /// whose turn comes after the `deadline`.
+    pub(crate) fn chains(&mut self, tasks: &[TaskPlace], deadline: Option<Instant>) -> Vec<Chain> {
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let chains = tasks.chunks(TASKS_AT_ONCE).flat_map(|tasks| {
+            if is_late() {
+                return vec![Chain::missing("the time for this reading was over"); tasks.len()];
+            }
+            self.chains_at_once(tasks)
+        });
+        chains.collect()
+    }
+
+    /// Reads the memory of several tasks with one system call, twice.
+    fn chains_at_once(&mut self, tasks: &[TaskPlace]) -> Vec<Chain> {
+        let mut length =
+            |task: &TaskPlace| self.kind(task.poll).cell.as_ref().map_or(0, |cell| cell.layout.size);
+        let pieces: Vec<_> = tasks.iter().map(|task| (task.header, length(task))).collect();
+        let copies = Memory::copies(self.process, &pieces, MAX_SHORT_TASK_BYTES).into_iter();
+        let walked = copies.zip(tasks).map(|(memory, task)| {
+            let memory = memory?;
+            Some((self.read_copy(*task, &memory, &walk::chain)?, memory))
+        });
+        let walked: Vec<_> = walked.collect();
+        let later = Memory::copies(self.process, &pieces, MAX_SHORT_TASK_BYTES);
+        let chains = walked.into_iter().zip(later).zip(tasks).map(|((walked, later), task)| {
+            let unchanged = walked.zip(later).filter(|((_, memory), later)| {
+                is_suspended(later.peek(task.header, 8)) && memory.is_unchanged_in(later)
+            });
+            // It is read once more, alone.
+            let alone = || self.chain(*task);
+            unchanged.map_or_else(alone, |((chain, _), _)| chain.unwrap_or_else(Chain::missing))
+        });
+        chains.collect()
+    }
+
+    /// Returns what the future of a task awaits.
+    pub(crate) fn chain(&mut self, task: TaskPlace) -> Chain {
+        self.with_future(task, walk::chain).unwrap_or_else(Chain::missing)
     }
 
     /// Returns what a variable of an async function of the task has of the
     /// lock whose semaphore is at an address.
-    pub(crate) fn hold(&mut self, poll: u64, header: u64, semaphore: u64) -> Option<Hold> {
+    pub(crate) fn hold(&mut self, task: TaskPlace, semaphore: u64) -> Option<Hold> {
         let hold = |reader: &mut Reader<'_>, future| hold::of(reader, future, semaphore);
-        self.with_future(poll, header, hold).ok().flatten()
+        self.with_future(task, hold).ok().flatten()
     }
 
     /// Reads the future of a task that does not run meanwhile.
@@ -158,42 +232,64 @@ impl FutureReader {
     /// Why it cannot be read, as a sentence.
     fn with_future<T>(
         &mut self,
-        poll: u64,
-        header: u64,
+        task: TaskPlace,
         read: impl Fn(&mut Reader<'_>, Value) -> T,
     ) -> Result<T, String> {
-        let kind = self.kind(poll);
-        let cell = kind.cell.as_ref().map_err(String::clone)?;
-        let program = kind.file.as_ref().and_then(|file| self.programs.get_mut(file));
-        let Some(Ok(types)) = program.map(|program| &mut program.types) else {
-            return Err("the program of the task is not known".to_owned());
-        };
+        let kind = self.kind(task.poll);
+        let length = kind.cell.as_ref().map_err(String::clone)?.layout.size;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(memory) = Memory::copy(self.process, header, cell.layout.size) else {
+            let Some(memory) = Memory::copy(self.process, task.header, length) else {
                 return Err("the task's memory cannot be read".to_owned());
             };
-            let state = memory.peek(header, 8).unwrap_or(RUNNING);
-            if state & COMPLETE != 0 {
+            let state = memory.peek(task.header, 8);
+            if state.is_some_and(|state| state & COMPLETE != 0) {
                 return Err("the task has ended".to_owned());
             }
-            if state & RUNNING != 0 {
-                continue;
-            }
-            let value = Value { of_type: Rc::clone(cell), address: header };
-            let mut reader = Reader {
-                types: &mut *types,
-                memory: &memory,
-                bias: kind.bias,
-                steps_left: walk::MAX_STEPS,
-                now: now(),
-            };
-            let result = future(&mut reader, &value).map(|future| read(&mut reader, future));
-            let word = self.process.read(header, 8).and_then(|word| u64_at(&word, 0));
-            if word.is_some_and(|word| word & (RUNNING | COMPLETE) == 0) && memory.is_unchanged() {
-                return result.map_err(str::to_owned);
+            let Some(result) = self.read_copy(task, &memory, &read) else { continue };
+            let state = self.process.read(task.header, 8).and_then(|word| u64_at(&word, 0));
+            if is_suspended(state) && memory.is_unchanged() {
+                return result;
             }
         }
         Err("the task ran while it was read".to_owned())
+    }
+
+    /// Reads the future of a task in a copy of its memory; `None` if the task
+    /// was being polled or had ended.
+    fn read_copy<T>(
+        &mut self,
+        task: TaskPlace,
+        memory: &Memory,
+        read: &impl Fn(&mut Reader<'_>, Value) -> T,
+    ) -> Option<Result<T, String>> {
+        if !is_suspended(memory.peek(task.header, 8)) {
+            return None;
+        }
+        if self.values_left == 0 {
+            return Some(Err(TOO_MANY_VALUES.to_owned()));
+        }
+        let kind = self.kind(task.poll);
+        let cell = match &kind.cell {
+            Ok(cell) => cell,
+            Err(missing) => return Some(Err(missing.clone())),
+        };
+        let program = kind.file.as_ref().and_then(|file| self.programs.get_mut(file));
+        let Some(Ok(types)) = program.map(|program| &mut program.types) else {
+            return Some(Err("the program of the task is not known".to_owned()));
+        };
+        let values = walk::MAX_VALUES.min(self.values_left);
+        let mut reader = Reader {
+            types,
+            memory,
+            bias: kind.bias,
+            steps_left: walk::MAX_STEPS,
+            values_left: values,
+            now: now(),
+        };
+        let value = Value { of_type: Rc::clone(cell), address: task.header };
+        let result = future(&mut reader, &value).map(|future| read(&mut reader, future));
+        self.values_left -= values - reader.values_left;
+        Some(result.map_err(str::to_owned))
     }
 
     fn kind(&mut self, poll: u64) -> Rc<Kind> {
@@ -315,6 +411,12 @@ fn joined(names: BTreeSet<String>, symbols: usize) -> Option<String> {
         [one, other] if more(2) == 0 => Some(format!("{one} or {other}")),
         [one, other, ..] => Some(format!("{one}, {other} or {} more", more(2))),
     }
+}
+
+/// Returns whether a task with this state is not being polled and has not
+/// ended.
+fn is_suspended(state: Option<u64>) -> bool {
+    state.is_some_and(|state| state & (RUNNING | COMPLETE) == 0)
 }
 
 /// Returns the future of a task.

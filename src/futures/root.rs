@@ -237,8 +237,14 @@ impl Search {
 fn chain_of(process: Process, types: &mut Types, candidate: &Candidate) -> Option<(u64, Chain)> {
     let Value { of_type, address } = &candidate.value;
     let memory = Memory::copy(process, *address, of_type.layout.size)?;
-    let mut reader =
-        Reader { types, memory: &memory, bias: candidate.bias, steps_left: walk::MAX_STEPS, now: now() };
+    let mut reader = Reader {
+        types,
+        memory: &memory,
+        bias: candidate.bias,
+        steps_left: walk::MAX_STEPS,
+        values_left: walk::MAX_VALUES,
+        now: now(),
+    };
     let future = polled_in_turn(&mut reader, &candidate.value).unwrap_or_else(|| candidate.value.clone());
     if type_name::is_coroutine(&future.of_type.layout.name) {
         let (_, state) = reader.active(&future)?;

@@ -17,6 +17,13 @@ const MAX_TYPES: usize = 1 << 16;
 const MAX_FILES: usize = 1 << 14;
 /// All units together are searched for a type only up to this size.
 const MAX_SEARCHED_BYTES: u64 = 1 << 30;
+/// What is kept of the units and of the layouts takes at most about this much
+/// memory. Small entries may all have one long name.
+const MAX_KEPT_BYTES: usize = 1 << 29;
+/// The number of layouts that are read, and of those that are compared. They
+/// bound the time: 2,000 kinds of tasks need a million and ten million.
+const MAX_LAYOUTS_READ: usize = 1 << 22;
+const MAX_COMPARED: usize = 1 << 26;
 /// An entry names its function through at most this many other entries.
 const MAX_NAME_STEPS: usize = 16;
 
@@ -34,6 +41,11 @@ pub(super) struct Types {
     files: HashMap<(usize, u64), Option<Rc<str>>>,
     has_searched_all: bool,
     searched_bytes: u64,
+    /// What `entries` takes, and what `types` takes, about.
+    entries_bytes: usize,
+    types_bytes: usize,
+    layouts_left: usize,
+    comparisons_left: usize,
     /// The layouts of tasks for which no poll function is known; `None` until
     /// they are needed.
     unpolled_cells: Option<Vec<Rc<Type>>>,
@@ -78,6 +90,10 @@ impl Types {
             files: HashMap::new(),
             has_searched_all: false,
             searched_bytes: 0,
+            entries_bytes: 0,
+            types_bytes: 0,
+            layouts_left: MAX_LAYOUTS_READ,
+            comparisons_left: MAX_COMPARED,
             unpolled_cells: None,
         }
     }
@@ -97,11 +113,14 @@ impl Types {
             return Some(Rc::clone(entries));
         }
         let bytes = self.info.unit_bytes(unit);
-        if self.searched_bytes.saturating_add(bytes) > MAX_SEARCHED_BYTES {
+        if self.searched_bytes.saturating_add(bytes) > MAX_SEARCHED_BYTES
+            || self.entries_bytes > MAX_KEPT_BYTES
+        {
             return None;
         }
         self.searched_bytes += bytes;
         let entries = Rc::new(UnitEntries::read(&*self.info.unit(unit)?));
+        self.entries_bytes = self.entries_bytes.saturating_add(entries.kept_bytes());
         self.entries.insert(unit, Rc::clone(&entries));
         Some(entries)
     }
@@ -122,14 +141,17 @@ impl Types {
         if let Some(known) = self.types.get(&id) {
             return known.clone();
         }
-        if self.types.len() >= MAX_TYPES {
+        if self.types.len() >= MAX_TYPES || self.types_bytes > MAX_KEPT_BYTES {
             self.types.clear();
+            self.types_bytes = 0;
         }
         let read = self.read(id).map(Rc::new);
         let read = read.map(|declared| match declared.layout.declared_name {
             Some(name) => self.defined(&declared, name).unwrap_or(declared),
             None => declared,
         });
+        let kept_bytes = read.as_ref().map_or(0, |read| read.layout.kept_bytes() + read.path.len());
+        self.types_bytes = self.types_bytes.saturating_add(kept_bytes);
         self.types.insert(id, read.clone());
         read
     }
@@ -164,6 +186,7 @@ impl Types {
     }
 
     fn read(&mut self, id: EntryId) -> Option<Type> {
+        self.layouts_left = self.layouts_left.checked_sub(1)?;
         let layout = Layout::read(&*self.info.unit(id.unit)?, id.entry)?;
         let module = self.entries(id.unit)?.module_of(id.entry);
         let path = if module.is_empty() { layout.name.clone() } else { format!("{module}::{}", layout.name) };
@@ -270,6 +293,7 @@ impl Types {
         }
         let mut places = HashSet::new();
         let mut unpolled = Vec::new();
+        let mut bytes_left = MAX_KEPT_BYTES;
         for unit in units {
             let Some(entries) = self.entries(unit) else { continue };
             for (place, entry) in &entries.cells {
@@ -279,6 +303,10 @@ impl Types {
                 let Some(cell) = self.at(EntryId { unit, entry: *entry }) else { continue };
                 let name = cell.layout.name.strip_prefix("Cell").unwrap_or_default();
                 if !polled.contains(name) {
+                    let Some(left) = bytes_left.checked_sub(cell.layout.kept_bytes()) else {
+                        return unpolled;
+                    };
+                    bytes_left = left;
                     unpolled.push(cell);
                 }
             }
@@ -290,6 +318,7 @@ impl Types {
         let entries = self.entries(unit)?;
         let wanted = poll.name.as_deref()?.strip_prefix("poll")?;
         for (_, entry) in &entries.cells {
+            self.comparisons_left = self.comparisons_left.checked_sub(1)?;
             let Some(cell) = self.at(EntryId { unit, entry: *entry }) else { continue };
             // Some units have a declaration only.
             if cell.layout.member("core").is_none() {
@@ -340,6 +369,16 @@ impl Types {
         let mut units: Vec<_> = self.entries.keys().copied().collect();
         units.sort_unstable();
         units
+    }
+
+    /// Returns the addresses of all tables of trait objects.
+    #[cfg(test)]
+    pub(super) fn vtable_addresses(&mut self) -> Vec<u64> {
+        self.search_all();
+        let mut addresses: Vec<_> =
+            self.entries.values().flat_map(|entries| entries.vtables.keys().copied()).collect();
+        addresses.sort_unstable();
+        addresses
     }
 
     fn search_all(&mut self) {

@@ -71,6 +71,16 @@ impl UnitEntries {
         entries
     }
 
+    /// Returns about how much memory this takes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let names: usize = self.namespaces.iter().map(|namespace| namespace.name.len()).sum();
+        names
+            + size_of::<Namespace>() * self.namespaces.len()
+            + size_of::<(u64, usize)>() * (self.functions.len() + self.cells.len() + self.polls.len())
+            + size_of::<(u32, u32)>() * self.types.len()
+            + 2 * size_of::<(u64, Option<AttributeValue<Bytes>>)>() * self.vtables.len()
+    }
+
     fn add(&mut self, unit: &OpenUnit) -> gimli::Result<()> {
         let mut entries = unit.entries().entries_raw(None)?;
         // The namespaces around the entry: their depths and places.

@@ -23,14 +23,17 @@ pub(super) struct Reader<'r> {
     pub(super) memory: &'r Memory,
     /// The address in memory minus the address in the file.
     pub(super) bias: u64,
-    /// How many more values may be visited.
+    /// How many more futures may be visited.
     pub(super) steps_left: usize,
+    /// How many more values may be visited.
+    pub(super) values_left: usize,
     /// The time of the clock of timers.
     pub(super) now: Option<Duration>,
 }
 
 impl Reader<'_> {
     pub(super) fn value(&mut self, from: &Type, of_type: Reference, address: u64) -> Option<Value> {
+        self.values_left = self.values_left.checked_sub(1)?;
         Some(Value { of_type: self.types.follow(from, of_type)?, address })
     }
 

@@ -15,8 +15,9 @@ use crate::futures::way::Way;
 
 /// A chain has at most this many awaits.
 const MAX_AWAITS: usize = 128;
-/// The number of values that are visited in one task.
+/// The number of futures that are visited in one task, and of values in them.
 pub(super) const MAX_STEPS: usize = 2048;
+pub(super) const MAX_VALUES: usize = 1 << 16;
 /// Wrappers of futures that are looked through to find out what is in them.
 const MAX_AHEAD: usize = 16;
 
@@ -118,6 +119,9 @@ impl Way {
                 return self.ended(None, Some("the chain of awaits is too long"));
             }
             match self.step(reader, &value) {
+                _ if reader.values_left == 0 => {
+                    return self.ended(None, Some("the future has more values than are read"));
+                }
                 Step::Into(next) => value = next,
                 Step::Leaf(leaf) => {
                     let unpolled = self.unpolled(reader, &leaf);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::little_endian::u64_at;
-use crate::process;
 use crate::tasks::memory::Memory;
+use crate::tasks::pieces;
 use crate::tasks::state;
 use crate::tasks::vtables::{MIN_HEADER_BYTES, TaskVtable, Vtables};
 
@@ -19,8 +19,6 @@ pub(super) const TRAILER_WORDS: usize = 6;
 const MIN_TRAILER_BYTES: u64 = 32;
 /// The id, and the place of the spawn.
 const DETAIL_WORDS_AFTER_SCHEDULER: u64 = 16;
-/// The number of places that are read at once.
-const PIECES_AT_ONCE: usize = 512;
 
 /// What was read of a task at one moment.
 #[derive(Debug, Clone)]
@@ -57,15 +55,15 @@ impl Cell {
 /// be read or has no table of functions.
 pub(super) fn read(memory: &impl Memory, vtables: &Vtables, headers: &[u64]) -> Vec<Option<Cell>> {
     let mut cells: Vec<Option<Cell>> = vec![None; headers.len()];
-    let pieces: Vec<_> = headers.iter().map(|header| (*header, MIN_HEADER_BYTES as usize)).collect();
-    read_pieces(memory, &pieces, |at, bytes| {
+    let places: Vec<_> = headers.iter().map(|header| (*header, MIN_HEADER_BYTES as usize)).collect();
+    pieces::read(memory, &places, |at, bytes| {
         if let (Some(cell), Some(header)) = (cells.get_mut(at), headers.get(at)) {
             *cell = header_cell(vtables, *header, bytes);
         }
     });
     let known: Vec<usize> =
         (0..cells.len()).filter(|at| cells.get(*at).is_some_and(Option::is_some)).collect();
-    let pieces = known.iter().filter_map(|at| cells.get(*at)?.as_ref()).flat_map(|cell| {
+    let parts = known.iter().filter_map(|at| cells.get(*at)?.as_ref()).flat_map(|cell| {
         let vtable = &cell.vtable;
         let details = vtable.id_offset - vtable.scheduler_offset + DETAIL_WORDS_AFTER_SCHEDULER;
         // The trailer may be shorter than the most that it can be. The
@@ -75,9 +73,9 @@ pub(super) fn read(memory: &impl Memory, vtables: &Vtables, headers: &[u64]) -> 
         [(vtable.scheduler_offset, details), (vtable.trailer_offset, trailer)]
             .map(|(offset, length)| (cell.header.saturating_add(offset), length as usize))
     });
-    let pieces: Vec<_> = pieces.collect();
+    let parts: Vec<_> = parts.collect();
     let mut is_whole = vec![true; cells.len()];
-    read_pieces(memory, &pieces, |at, bytes| {
+    pieces::read(memory, &parts, |at, bytes| {
         let Some(of) = known.get(at / 2) else { return };
         let Some(Some(cell)) = cells.get_mut(*of) else { return };
         let is_read = if at % 2 == 0 { cell.add_details(bytes) } else { cell.add_trailer(bytes) };
@@ -127,39 +125,4 @@ impl Cell {
         }
         Some(())
     }
-}
-
-/// Reads many short pieces of memory. Calls `each` once with the index and the
-/// bytes of each piece: `None` if it cannot be read.
-pub(super) fn read_pieces(
-    memory: &impl Memory,
-    pieces: &[(u64, usize)],
-    mut each: impl FnMut(usize, Option<&[u8]>),
-) {
-    let mut buffer = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = pieces.get(at..).filter(|rest| !rest.is_empty()) {
-        let batch: Vec<_> =
-            rest.iter().take(PIECES_AT_ONCE).map(|(address, length)| (*address as usize, *length)).collect();
-        process::wipe(&mut buffer);
-        buffer.resize(batch.iter().map(|(_, length)| length).sum(), 0_u8);
-        let read = memory.read_pieces(&batch, &mut buffer).min(buffer.len());
-        let mut bytes = buffer.get(..read).unwrap_or_default();
-        for (address, length) in batch {
-            if let Some((piece, others)) = bytes.split_at_checked(length) {
-                each(at, Some(piece));
-                bytes = others;
-                at += 1;
-            } else {
-                // This one ended the call.
-                let mut piece = vec![0; length];
-                let is_read = memory.read_into(address as u64, &mut piece) == length;
-                each(at, is_read.then_some(piece.as_slice()));
-                process::wipe(&mut piece);
-                at += 1;
-                break;
-            }
-        }
-    }
-    process::wipe(&mut buffer);
 }

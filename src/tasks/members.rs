@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use crate::tasks::cell::{self, Cell, TRAILER_WORDS};
 use crate::tasks::memory::Memory;
 use crate::tasks::owner::Lists;
-use crate::tasks::pool;
+use crate::tasks::pool::{self, QueueBudget};
 use crate::tasks::state;
 use crate::tasks::vtables::Vtables;
 
@@ -109,7 +109,7 @@ impl<'m, M: Memory> Members<'m, M> {
     /// Returns the jobs of the blocking pool that run or wait for a thread, and
     /// the number of those that look as if they wait but are in no queue that
     /// was found.
-    pub(super) fn jobs(&self) -> (Vec<Cell>, usize) {
+    pub(super) fn jobs(&mut self) -> (Vec<Cell>, usize) {
         let (new, others): (Vec<&Cell>, Vec<&Cell>) =
             self.cells.values().filter(|cell| is_job(cell)).partition(|cell| cell.state == state::INITIAL);
         let mut jobs: HashMap<u64, Cell> =
@@ -117,15 +117,18 @@ impl<'m, M: Memory> Members<'m, M> {
         // Copies of new jobs remain where they were created.
         let mut uncertain: HashSet<u64> = new.into_iter().map(|cell| cell.header).collect();
         let handles = self.lists.iter().filter(|(_, lists)| lists.has_owner).map(|(handle, _)| *handle);
+        let mut budget = QueueBudget::default();
         for handle in handles.take(MAX_POOLS) {
             if uncertain.is_empty() {
                 break;
             }
-            for cell in pool::queued_jobs(self.memory, self.vtables, handle).into_iter().filter(is_job) {
+            let queued = pool::queued_jobs(self.memory, self.vtables, handle, &mut budget);
+            for cell in queued.into_iter().filter(is_job) {
                 uncertain.remove(&cell.header);
                 jobs.insert(cell.header, cell);
             }
         }
+        self.has_left_out |= budget.has_left_out;
         let uncertain = uncertain.len();
         (jobs.into_values().collect(), uncertain)
     }

@@ -43,9 +43,11 @@ pub(super) struct Areas {
 /// Which pages of a range are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pages {
-    /// Those in memory: to read them does not make the process grow.
+    /// Those in memory: to read them does not make the process grow. Nothing is
+    /// read if they are not known.
     Present,
-    /// Those, and those that the kernel has swapped out.
+    /// Those, and those that the kernel has swapped out. All if that is not
+    /// known: for the files of programs, which have no pages without contents.
     Used,
 }
 

@@ -9,6 +9,7 @@ mod location;
 mod members;
 mod memory;
 mod owner;
+pub(crate) mod pieces;
 mod pool;
 mod search;
 pub(crate) mod state;
@@ -22,6 +23,7 @@ mod workers;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::futures::TaskPlace;
 use crate::process::Process;
 use crate::tasks::cell::{ALIGNMENT, Cell, VTABLE_OFFSET};
 use crate::tasks::location::Locations;
@@ -69,6 +71,12 @@ pub(crate) struct FoundTask {
     pub(crate) scheduler: Option<u64>,
     /// `file:line:column` of the spawn.
     pub(crate) spawned_at: Option<String>,
+}
+
+impl FoundTask {
+    pub(crate) fn place(&self) -> TaskPlace {
+        TaskPlace { poll: self.vtable.poll, header: self.header }
+    }
 }
 
 /// The tasks of a process.
@@ -132,7 +140,16 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
     list.has_tables = true;
     let headers = headers(memory, &areas, &vtables, &mut budget, &mut list.notes);
     list.scanned_bytes = budget.searched_bytes;
-    list.skipped_bytes = budget.skipped_bytes.saturating_add(budget.swapped_bytes);
+    list.skipped_bytes =
+        budget.skipped_bytes.saturating_add(budget.swapped_bytes).saturating_add(budget.unknown_bytes);
+    // Of a process that has ended, nothing can be read.
+    if budget.unknown_bytes > 0 && !memory.areas().images.is_empty() {
+        list.notes.push(
+            "the heap was not searched: `/proc/PID/pagemap` cannot be read, and without it pages that the \
+             process never used would be touched"
+                .to_owned(),
+        );
+    }
     if budget.swapped_bytes > 0 {
         list.notes.push(format!(
             "{} KiB of the memory are swapped out and were not searched",
@@ -158,13 +175,12 @@ fn read(memory: &impl Memory, max_searched_bytes: u64) -> TaskList {
         list.notes.push(format!("{} programs or libraries have a copy of Tokio", vtables.copies()));
     }
     list.candidates = tasks.len() + torn + uncertain_jobs;
+    // Neighbours are read together.
+    tasks.sort_unstable_by_key(|task| task.header);
     let (tasks, vanished) = read_again(memory, &vtables, tasks);
     list.torn = torn + vanished;
     let mut locations = Locations::new(memory, &vtables);
     list.tasks = tasks.into_iter().map(|cell| found(cell, &mut locations)).collect();
-    if memory.areas().images.is_empty() {
-        list.notes.push("the process ended while it was read".to_owned());
-    }
     list.tasks.sort_unstable_by_key(|task| (task.id, task.header));
     list
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::tasks::cell::{self, ALIGNMENT, Cell};
 use crate::tasks::memory::{Memory, words};
 use crate::tasks::owner::HANDLE_BYTES;
+use crate::tasks::pieces;
 use crate::tasks::vtables::Vtables;
 
 /// The queue is within this distance of the begin of the pool.
@@ -14,12 +15,27 @@ const POOL_BYTES: usize = 512;
 /// A job in the queue: the task, and whether it must run.
 const SLOT_BYTES: u64 = 16;
 const MAX_SLOTS: u64 = 1 << 24;
-/// The number of jobs that are read of one queue.
-const MAX_JOBS: u64 = 1 << 16;
-/// The number of places that are tried as the queue of one scheduler.
-const MAX_QUEUES: usize = 8192;
+/// The number of slots that are read of one queue, and of all queues.
+const MAX_SLOTS_OF_QUEUE: u64 = 1 << 16;
+const MAX_SLOTS_OF_ALL: u64 = 1 << 18;
+/// The number of places that are tried as a queue, for all schedulers.
+const MAX_QUEUES: usize = 16 * 1024;
 /// Addresses of data are below this.
 const ADDRESS_LIMIT: u64 = 1 << 56;
+
+/// How much of the queues of all blocking pools may still be read.
+pub(super) struct QueueBudget {
+    queues: usize,
+    slots: u64,
+    /// Whether something was left out because of a limit.
+    pub(super) has_left_out: bool,
+}
+
+impl Default for QueueBudget {
+    fn default() -> Self {
+        Self { queues: MAX_QUEUES, slots: MAX_SLOTS_OF_ALL, has_left_out: false }
+    }
+}
 
 /// The words of a `VecDeque`.
 struct Deque {
@@ -31,29 +47,31 @@ struct Deque {
 
 /// Returns the jobs that wait in the blocking pool of the scheduler whose
 /// handle is at the address.
-pub(super) fn queued_jobs(memory: &impl Memory, vtables: &Vtables, handle: u64) -> Vec<Cell> {
+pub(super) fn queued_jobs(
+    memory: &impl Memory,
+    vtables: &Vtables,
+    handle: u64,
+    budget: &mut QueueBudget,
+) -> Vec<Cell> {
     let handle = words(memory, handle, HANDLE_BYTES);
     let is_pointer = |word: &u64| word.is_multiple_of(8) && (ALIGNMENT..ADDRESS_LIMIT).contains(word);
     let mut seen = HashSet::new();
     let pools: Vec<_> = handle.into_iter().filter(is_pointer).filter(|word| seen.insert(*word)).collect();
-    let pieces: Vec<_> = pools.iter().map(|pool| (*pool, POOL_BYTES)).collect();
+    let places: Vec<_> = pools.iter().map(|pool| (*pool, POOL_BYTES)).collect();
     let mut deques = Vec::new();
-    cell::read_pieces(memory, &pieces, |_, bytes| {
+    pieces::read(memory, &places, |_, bytes| {
         let words: Vec<_> =
             bytes.unwrap_or_default().as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
-        deques.extend(words.windows(4).flat_map(deques_of));
-    });
-    deques.truncate(MAX_QUEUES);
-    let mut jobs = Vec::new();
-    let mut read_jobs = 0;
-    for deque in deques {
-        if read_jobs < MAX_JOBS as usize {
-            let more = deque.jobs(memory, vtables);
-            read_jobs += more.len();
-            jobs.extend(more);
+        for deque in words.windows(4).flat_map(deques_of) {
+            if deques.len() < budget.queues {
+                deques.push(deque);
+            } else {
+                budget.has_left_out = true;
+            }
         }
-    }
-    jobs
+    });
+    budget.queues -= deques.len();
+    deques.iter().flat_map(|deque| deque.jobs(memory, vtables, budget)).collect()
 }
 
 /// Returns what four words can mean: the compiler chooses their order.
@@ -76,12 +94,12 @@ impl Deque {
     }
 
     /// Returns the jobs in the queue. Empty if the first is not a job.
-    fn jobs(&self, memory: &impl Memory, vtables: &Vtables) -> Vec<Cell> {
+    fn jobs(&self, memory: &impl Memory, vtables: &Vtables, budget: &mut QueueBudget) -> Vec<Cell> {
         let slot = |at: u64| self.address.saturating_add((self.head + at) % self.capacity * SLOT_BYTES);
         let tasks = |range: Range<u64>| {
-            let pieces: Vec<_> = range.map(|at| (slot(at), 8)).collect();
+            let places: Vec<_> = range.map(|at| (slot(at), 8)).collect();
             let mut headers = Vec::new();
-            cell::read_pieces(memory, &pieces, |_, bytes| {
+            pieces::read(memory, &places, |_, bytes| {
                 let header = bytes.and_then(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
                 headers.extend(header.filter(|header| header.is_multiple_of(ALIGNMENT)));
             });
@@ -91,6 +109,9 @@ impl Deque {
         if tasks(0..1).is_empty() {
             return Vec::new();
         }
-        tasks(0..self.length.min(MAX_JOBS))
+        let slots = self.length.min(MAX_SLOTS_OF_QUEUE).min(budget.slots);
+        budget.slots -= slots;
+        budget.has_left_out |= slots < self.length;
+        tasks(0..slots)
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Budget {
     pub(super) skipped_bytes: u64,
     /// What was not searched because it is not in memory.
     pub(super) swapped_bytes: u64,
+    /// What was not searched because the kernel does not say what is in memory.
+    pub(super) unknown_bytes: u64,
     buffer: Vec<u8>,
     last_pause: Instant,
     bytes_at_last_pause: u64,
@@ -44,6 +46,7 @@ impl Budget {
             searched_bytes: 0,
             skipped_bytes: 0,
             swapped_bytes: 0,
+            unknown_bytes: 0,
             buffer: vec![0; CHUNK_BYTES as usize],
             last_pause: Instant::now(),
             bytes_at_last_pause: 0,
@@ -81,8 +84,17 @@ impl Budget {
             }
             self.listed_bytes_left -= length;
             at = window.end;
-            let list = memory.pages(&window, pages);
-            let list = list.unwrap_or_else(|| PageList { parts: vec![window.clone()], swapped_bytes: 0 });
+            let list = match (memory.pages(&window, pages), pages) {
+                (Some(list), _) => list,
+                (None, Pages::Used) => PageList { parts: vec![window.clone()], swapped_bytes: 0 },
+                // To read a page that was never used maps the zero page: the
+                // page tables of the process grow by a 512th of the range, and
+                // its next write to the page takes longer.
+                (None, Pages::Present) => {
+                    self.unknown_bytes += length;
+                    continue;
+                }
+            };
             self.swapped_bytes += list.swapped_bytes;
             for part in list.parts {
                 let part = part.start.max(window.start)..part.end.min(window.end);

@@ -44,7 +44,11 @@ struct Fake {
     /// Whether a word has another value in every reading, as a process that
     /// runs changes it.
     is_changing: bool,
+    /// Whether it is not known which pages are present.
+    has_no_page_list: bool,
     copied: Counter<u64>,
+    /// The number of calls that read memory.
+    readings: Counter<u64>,
 }
 
 impl Fake {
@@ -93,6 +97,7 @@ impl Fake {
 
     fn read(&self) -> TaskList {
         self.copied.set(0);
+        self.readings.set(0);
         let list = read(self, MAX_BYTES);
         assert!(self.copied.get() <= MAX_COPIED_BYTES, "{} bytes were copied", self.copied.get());
         list
@@ -106,6 +111,7 @@ impl Memory for Fake {
     }
 
     fn read_into(&self, address: u64, buffer: &mut [u8]) -> usize {
+        self.readings.set(self.readings.get() + 1);
         let Some(range) = [CODE, DATA, HEAP].into_iter().find(|range| range.contains(&address)) else {
             return 0;
         };
@@ -137,7 +143,7 @@ impl Memory for Fake {
     }
 
     fn pages(&self, range: &Range<u64>, _: Pages) -> Option<PageList> {
-        Some(PageList { parts: vec![range.clone()], swapped_bytes: 0 })
+        (!self.has_no_page_list).then(|| PageList { parts: vec![range.clone()], swapped_bytes: 0 })
     }
 }
 
@@ -270,6 +276,41 @@ fn a_new_job_needs_the_queue_of_the_pool() {
     fake.set(POOL + 40, &[4, QUEUE, 3, 1]);
     fake.set(QUEUE + 48, &[queued, 1]);
     assert_eq!(fake.headers(), [task, running, queued]);
+}
+
+#[test]
+fn a_pool_with_many_endless_queues_is_read_up_to_a_limit() {
+    let mut fake = Fake::tokio();
+    let task = fake.task(0, IDLE, [0, 0]);
+    fake.lists(&[[task, task], [0, 0], [0, 0], [0, 0]]);
+    fake.job(1, NEW);
+    let running = fake.job(2, 2 << 6 | 1);
+    fake.set(QUEUE, &[running, 1]);
+    // Every word of the scheduler's memory points to a pool full of queues, of
+    // which only the first slot has a job.
+    for at in 0..64 {
+        let pool = HEAP.end - 0x8000 + 512 * at;
+        fake.set(HANDLE + 512 + 8 * at, &[pool]);
+        for queue in 0..16 {
+            fake.set(pool + 32 * queue, &[1 << 24, QUEUE, 0, 1 << 24]);
+        }
+    }
+    let list = fake.read();
+    assert!(list.tasks.iter().any(|task| task.header == running), "{:?}", list.tasks);
+    assert!(list.notes.iter().any(|note| note.contains("more tasks are in the lists")), "{:?}", list.notes);
+    assert!(fake.readings.get() < 1_000_000, "{} readings", fake.readings.get());
+}
+
+#[test]
+fn without_a_list_of_present_pages_the_heap_is_not_touched() {
+    let mut fake = Fake::tokio();
+    let task = fake.task(0, IDLE, [0, 0]);
+    fake.lists(&[[task, task], [0, 0], [0, 0], [0, 0]]);
+    fake.has_no_page_list = true;
+    let list = fake.read();
+    assert!(list.has_tables && list.tasks.is_empty());
+    assert_eq!(list.skipped_bytes, HEAP.end - HEAP.start);
+    assert!(list.notes.iter().any(|note| note.contains("pagemap")), "{:?}", list.notes);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::threads::printable::{printable, printable_frame};
 use crate::threads::reading::Reading;
 use crate::threads::registers::Registers;
 use crate::threads::role::{Activity, Placement, StackView};
-use crate::watchdog::procfs::{self, ProcReader};
+use crate::watchdog::procfs;
 use crate::watchdog::sample::ThreadActivity;
 
 /// The maximum number of threads that are read. Tokio's blocking pool has 512

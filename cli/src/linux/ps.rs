@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use loopscope::attach::{self, AttachError};
+use loopscope::attach::{AttachError, PsReader};
 
 use crate::linux::args::PsArgs;
 use crate::linux::{named_process, output, reading};
@@ -17,8 +17,9 @@ pub(crate) fn ps(args: &PsArgs) -> anyhow::Result<()> {
     let stdout = io::stdout();
     let clears_screen = args.watch.is_some() && !args.output.json && stdout.is_terminal();
     let mut is_first = true;
+    let mut reader = PsReader::new(pid).with_registers(args.registers.into());
     loop {
-        let document = match attach::ps_with(pid, args.registers.into()) {
+        let document = match reader.read() {
             Err(
                 AttachError::NotFound { .. }
                 | AttachError::Zombie { .. }

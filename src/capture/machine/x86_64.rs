@@ -248,21 +248,6 @@ mod tests {
         assert_eq!(direct_call_target(Process::Own, end(&through_a_register)), None);
     }
 
-    #[test]
-    fn the_begin_of_a_function_says_where_the_frame_pointer_is() {
-        let frame_pointer = |code: &[u8]| {
-            let start = code.as_ptr().addr() as u64;
-            super::frame_pointer(Process::Own, start, start + code.len() as u64, 0x1000)
-        };
-        let with_locals = [0x55, 0x48, 0x89, 0xE5, 0x41, 0x57, 0x53, 0x48, 0x83, 0xEC, 0x28, 0x90];
-        assert_eq!(frame_pointer(&with_locals), Some(0x1038));
-        let with_many = [0x55, 0x48, 0x89, 0xE5, 0x48, 0x81, 0xEC, 0x00, 0x02, 0, 0, 0x90];
-        assert_eq!(frame_pointer(&with_many), Some(0x1200));
-        assert_eq!(frame_pointer(&[0x55, 0x48, 0x89, 0xE5, 0x50, 0xE8, 0, 0, 0, 0]), Some(0x1008));
-        assert_eq!(frame_pointer(&[0x55, 0x41, 0x57, 0x48, 0x89, 0xE5, 0x90]), None);
-        assert_eq!(frame_pointer(&with_many[..9]), None, "cut short");
-    }
-
     #[cfg(feature = "attach")]
     #[test]
     fn calls_with_an_address_of_the_frame_are_found() {

@@ -13,6 +13,8 @@ mod functions;
 #[cfg_attr(not(feature = "attach"), allow(dead_code))]
 pub(crate) mod given_files;
 mod lines;
+#[cfg(all(test, feature = "attach"))]
+pub(crate) mod made_up;
 mod missing;
 mod paged_file;
 mod sections;

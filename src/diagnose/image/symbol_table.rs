@@ -14,6 +14,9 @@ const BYTES_PER_READ: usize = 64 * 1024;
 const MAX_MAIN_NAME_BYTES: usize = 256;
 /// A symbol without a size, as in assembly, reaches at most this far.
 const MAX_UNSIZED_BYTES: u64 = 4096;
+/// A longer name of a function is cut. In a file that means harm, each name may
+/// reach to the end of the table.
+const MAX_NAME_BYTES: usize = 64 * 1024;
 /// The names of at most this many functions that share an address are kept.
 const MAX_NAMES: usize = 64;
 
@@ -159,7 +162,33 @@ fn main_crate(symbol: &[u8]) -> Option<String> {
 fn name(strings: &Bytes, offset: u32) -> Option<String> {
     let mut name = strings.clone();
     name.skip(offset as usize).ok()?;
-    let name = name.read_null_terminated_slice().ok()?;
+    let length = name.len().min(MAX_NAME_BYTES);
+    name.truncate(length).ok()?;
+    let end = name.find(0).unwrap_or(length);
+    name.truncate(end).ok()?;
     let name = name.to_string_lossy().ok()?.into_owned();
     (!name.is_empty()).then_some(name)
+}
+
+#[cfg(all(test, feature = "attach"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_an_end_is_cut() {
+        let mut strings = b"\0poll\0".to_vec();
+        strings.extend([b'x'; 2 * MAX_NAME_BYTES]);
+        let entry = |name: u32, begin: u64| {
+            let mut entry = [0; ENTRY_BYTES];
+            entry[..4].copy_from_slice(&name.to_le_bytes());
+            (entry[4], entry[6]) = (STT_FUNC, 1);
+            entry[8..16].copy_from_slice(&begin.to_le_bytes());
+            entry
+        };
+        let table = [entry(1, 16), entry(6, 32), entry(u32::MAX, 48)].concat();
+        let (table, strings) = (Bytes::from_memory(table), Bytes::from_memory(strings));
+        let found = functions_with(&table, &strings, "", 8).unwrap();
+        let lengths: Vec<_> = found.iter().map(|(begin, name)| (*begin, name.len())).collect();
+        assert_eq!(lengths, [(16, 4), (32, MAX_NAME_BYTES)]);
+    }
 }

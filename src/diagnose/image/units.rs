@@ -13,6 +13,9 @@ use crate::diagnose::image::bytes::Bytes;
 const MAX_GAP_BYTES: u64 = 256;
 /// The list of ranges has at most this many entries: 6 MB.
 const MAX_RANGES: usize = 256 * 1024;
+/// So many ranges are read. Units may share one list.
+const MAX_RANGES_READ: usize = 1 << 24;
+const MAX_UNITS: usize = 1 << 18;
 
 /// The addresses of all units. It is a small part of the debug information, so
 /// it stays in memory.
@@ -41,10 +44,14 @@ impl UnitIndex {
     pub(super) fn read(dwarf: &Dwarf<Bytes>) -> Self {
         let mut index = Self::default();
         let mut headers = dwarf.units();
+        let mut ranges_left = MAX_RANGES_READ;
         while let Ok(Some(header)) = headers.next() {
+            if index.units.len() >= MAX_UNITS {
+                break;
+            }
             let Some(offset) = header.debug_info_offset() else { continue };
             index.units.push(offset.0);
-            let _ = index.add(dwarf, header, offset.0);
+            let _ = index.add(dwarf, header, offset.0, &mut ranges_left);
         }
         index.ranges.sort_unstable_by_key(|range| range.begin);
         let mut largest_end = 0;
@@ -56,12 +63,20 @@ impl UnitIndex {
         index
     }
 
-    fn add(&mut self, dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>, offset: usize) -> gimli::Result<()> {
+    fn add(
+        &mut self,
+        dwarf: &Dwarf<Bytes>,
+        header: UnitHeader<Bytes>,
+        offset: usize,
+        ranges_left: &mut usize,
+    ) -> gimli::Result<()> {
         let unit = dwarf.unit(header)?;
         self.compile_units.extend(rust_compile_unit(&unit)?);
         let mut found = Vec::new();
         let mut ranges = dwarf.unit_ranges(&unit)?;
         while let Some(range) = ranges.next()? {
+            let Some(left) = ranges_left.checked_sub(1) else { break };
+            *ranges_left = left;
             // The linker leaves zeros for functions that it removed.
             if range.begin != 0 && range.begin < range.end {
                 found.push((range.begin, range.end));
