@@ -430,13 +430,14 @@ fn receives_with_timeout(receiver: &std::sync::mpsc::Receiver<()>) {
 }
 
 #[test]
-fn a_stack_is_reconstructed_where_a_signal_would_interrupt_the_call() {
+fn a_stack_is_found_where_a_signal_would_interrupt_the_call() {
     let scope = scope();
     let runtime = runtime(&scope, 1);
     let (_sender, receiver) = std::sync::mpsc::channel();
     run(&runtime, "receiver", move || receives_with_timeout(&receiver));
     let finding = finding(&scope, "receiver");
     assert_eq!(finding.cause, Cause::Channel, "{finding:#?}");
-    assert_eq!(finding.evidence, Evidence::Reconstructed, "{finding:#?}");
+    // On x86_64, the first instructions of a function say where its frame is.
+    assert!(matches!(finding.evidence, Evidence::Stack | Evidence::Reconstructed), "{finding:#?}");
     assert_site(&finding, "receives_with_timeout");
 }

@@ -38,6 +38,7 @@ use crate::jump;
 use crate::little_endian::u64_at;
 use crate::os;
 use crate::process::Process;
+use crate::tasks::TaskPlace;
 use crate::tasks::state::{COMPLETE, RUNNING};
 
 /// The memory that compressed debug information may take.
@@ -62,15 +63,6 @@ const MAX_VALUES_OF_ALL: usize = 1 << 26;
 const MERGED: &str = "several kinds of tasks have equal code, so it is not known which this one is";
 
 const TOO_MANY_VALUES: &str = "the futures of the tasks before this one have too many values";
-
-/// Where a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TaskPlace {
-    /// The function that polls it.
-    pub(crate) poll: u64,
-    /// The address of its header.
-    pub(crate) header: u64,
-}
 
 /// Reads futures in the memory of a process.
 #[derive(Debug)]

@@ -23,7 +23,6 @@ mod workers;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::futures::TaskPlace;
 use crate::process::Process;
 use crate::tasks::cell::{ALIGNMENT, Cell, VTABLE_OFFSET};
 use crate::tasks::location::Locations;
@@ -53,6 +52,15 @@ pub(crate) fn too_old(version: Option<Version>) -> Option<Version> {
 /// libraries name it.
 pub(crate) fn version_in(process: Process) -> Option<Version> {
     version::newest(&process, &process.areas(), &mut Budget::new(MAX_SEARCHED_BYTES))
+}
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPlace {
+    /// The function that polls it.
+    pub(crate) poll: u64,
+    /// The address of its header.
+    pub(crate) header: u64,
 }
 
 /// A task that was found.

@@ -2,11 +2,12 @@
 
 use crate::tasks::memory::{Memory, words};
 
-/// The list is within this distance of the begin of a semaphore.
-const SEMAPHORE_BYTES: usize = 64;
-/// What is read of a waiter: the permits that it lacks, its waker, and its
-/// neighbours in the list.
-const WAITER_BYTES: usize = 64;
+/// The list is within this distance of the begin of a semaphore. With Tokio's
+/// feature `tracing`, a semaphore has a span, and a waiter has three.
+const SEMAPHORE_BYTES: usize = 128;
+/// What is read of a waiter: the permits that it lacks, its waker, its
+/// neighbours in the list, and the spans.
+const WAITER_BYTES: usize = 256;
 /// The number of waiters that are followed.
 const MAX_WAITERS: usize = 256;
 

@@ -174,8 +174,8 @@ impl ThreadReader {
         ids
     }
 
-    /// Reads a thread that waits; `None` if it does not wait any more, or if its
-    /// stack is not known for certain.
+    /// Reads a thread that waits; `None` if it does not wait any more, or if
+    /// its stack is not known for certain.
     pub(crate) fn parked(&mut self, tid: i32) -> Option<ParkedThread> {
         ParkedThread::read(tid, &MemoryMap::of(self.process), &mut self.unwinder)
     }

@@ -328,7 +328,7 @@ mod tests {
             },
             latency: None,
         };
-        assert_eq!(stage(&stage_with(160)), "2.00 s: 160 delivered; percentiles are in the shards' reports");
-        assert_eq!(stage(&stage_with(0)), "2.00 s: nothing delivered");
+        assert_eq!(stage(&stage_with(160)), "2 s: 160 delivered; percentiles are in the shards' reports");
+        assert_eq!(stage(&stage_with(0)), "2 s: nothing delivered");
     }
 }
