@@ -373,7 +373,7 @@ pub struct PsCoverage {
 }
 
 /// A document for tests.
-#[cfg(test)]
+#[cfg(all(test, any(feature = "metrics", feature = "prometheus")))]
 pub(crate) mod ps_sample {
     use super::*;
 

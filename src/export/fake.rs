@@ -1,7 +1,9 @@
 //! A source with fixed data for tests. Nearly all values differ from each other,
 //! so that a test fails if two of them are exchanged.
 
+#[cfg(all(feature = "attach", stack_capture))]
 use std::sync::atomic::AtomicUsize;
+#[cfg(all(feature = "attach", stack_capture))]
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -29,6 +31,7 @@ pub(crate) struct FakeSource {
     #[cfg(all(feature = "attach", stack_capture))]
     pub(crate) tasks_tree: Mutex<Result<PsDocument, AttachError>>,
     /// How often the tasks were read.
+    #[cfg(all(feature = "attach", stack_capture))]
     pub(crate) readings: AtomicUsize,
 }
 
@@ -41,6 +44,7 @@ impl FakeSource {
             health: Mutex::new(Health::Ok),
             #[cfg(all(feature = "attach", stack_capture))]
             tasks_tree: Mutex::new(Ok(ps_sample::document())),
+            #[cfg(all(feature = "attach", stack_capture))]
             readings: AtomicUsize::new(0),
         })
     }

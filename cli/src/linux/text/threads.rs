@@ -39,6 +39,11 @@ pub(super) fn add(document: &PsDocument, page: &mut Page) {
             roots::add_lines(document, page);
         }
     }
+    let has_no_block_on = of_role(PsRole::BlockOn).is_empty();
+    if has_no_block_on && !page.view.is_tree && !document.roots.is_empty() {
+        page.labelled("block_on", "within jobs of the blocking pool");
+        roots::add_lines(document, page);
+    }
     let others = of_role(PsRole::Other);
     if !others.is_empty() {
         let threads = count(others.len(), "other thread", "other threads");

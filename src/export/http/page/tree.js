@@ -71,6 +71,10 @@ function groupLeafText({ tasks }) {
       const objects = new Set(tasks.map((task) => task.leaf.address)).size;
       return objects === 1 ? `${leafText(leaf)}, all of one` : `${leafText({ ...leaf, address: null })}, of ${counted(objects, "object", "objects")}`;
     }
+    case "several": {
+      const counts = new Set(tasks.map((task) => task.leaf.count)).size;
+      return leafText(counts === 1 ? leaf : { ...leaf, count: null });
+    }
     case "join": {
       const joined = new Set(tasks.map((task) => task.leaf.task)).size;
       return joined === 1 ? leafText(leaf) : `end of ${counted(joined, "other task", "other tasks")}`;
