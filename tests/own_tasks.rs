@@ -91,7 +91,12 @@ fn every_task_of_this_process_is_found_once_and_copies_of_them_are_not_taken_for
     for _ in 0..2 {
         let document = ps_own().unwrap();
         assert_eq!(ids(&document, false, &tasks), tasks);
-        assert_eq!((all(&document, false), all(&document, true)), (TASKS, JOBS + WORKERS), "{:?}", document.coverage);
+        assert_eq!(
+            (all(&document, false), all(&document, true)),
+            (TASKS, JOBS + WORKERS),
+            "{:?}",
+            document.coverage
+        );
         assert_eq!(document.coverage.torn, 0, "{:?}", document.coverage);
         let waiting = document.tasks.iter().find(|task| !task.is_blocking).unwrap();
         assert_eq!(waiting.state, PsTaskState::Idle);

@@ -163,7 +163,9 @@ fn files_of_another_user_are_said_if_only_the_memory_can_be_read() {
         result.is_ok_and(|output| output.status.success())
     };
     if !is_root() || !set("cap_sys_ptrace=ep") || !has_file_capabilities(&program) {
-        return not_checked("a tool whose file has capabilities: it needs root, setcap and these capabilities");
+        return not_checked(
+            "a tool whose file has capabilities: it needs root, setcap and these capabilities",
+        );
     }
     let target = Target::tokio();
     let ps = || {

@@ -7,7 +7,7 @@ use crate::futures::FutureReader;
 use crate::tasks::{FoundTask, TaskReader};
 
 /// The number of runtimes whose memory is read.
-const MAX_READ: usize = 4096;
+const MAX_READ: usize = 256;
 
 /// Returns the runtimes that have tasks, in the order of their handles.
 /// `found` are the tasks as `described` was made of them.

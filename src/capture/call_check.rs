@@ -22,12 +22,12 @@ pub(super) fn calls(process: Process, modules: &[Module], caller: u64, callee: u
     let target = machine::direct_call_target(process, caller.wrapping_add(1))?;
     let mut functions = vec![target];
     let mut next = 0;
-    while let Some(function) = functions.get(next).copied().filter(|_| next < MAX_FUNCTIONS) {
+    while let Some(function) = functions.get(next).copied() {
         if function_of(modules, callee).is_some_and(|around| around.start == function) {
             return Some(true);
         }
         for target in jumps_out_of(process, modules, function) {
-            if !functions.contains(&target) {
+            if functions.len() < MAX_FUNCTIONS && !functions.contains(&target) {
                 functions.push(target);
             }
         }

@@ -19,7 +19,7 @@ use crate::process::Process;
 const MAX_FRAMES: usize = 256;
 /// That of another process: what its thread is follows from the outermost
 /// frames, and no other way reads a deeper stack.
-const MAX_FRAMES_OF_OTHER: usize = 4096;
+const MAX_FRAMES_OF_OTHER: usize = 1024;
 /// Stands for an unknown frame pointer. The value is odd, so a read at it
 /// fails, and unwinding ends instead of following a wrong frame.
 const UNKNOWN_FRAME_POINTER: u64 = 1;
@@ -39,6 +39,11 @@ const UNKNOWN_CODE_PAUSE: Duration = Duration::from_millis(100);
 const MAX_RECONSTRUCTION_WALKS: u32 = 128;
 /// That of another process, whose stack is searched as a whole.
 const MAX_RECONSTRUCTION_WALKS_OF_OTHER: u32 = 512;
+/// How many frames are read in all these walks. It is not a time, so that the
+/// result does not depend on a busy machine.
+const MAX_RECONSTRUCTION_STEPS: usize = 1 << 16;
+/// How many calls are checked in one stack.
+const MAX_CHECKED_CALLS: usize = 512;
 /// How much code at the beginning of a function is read.
 const PROLOGUE_BYTES: usize = 48;
 /// How many bytes of the stack are searched for a frame pointer.
@@ -205,7 +210,7 @@ impl Unwinder {
         // Whether pairs of frames are callee and caller: the outer ones are the
         // same in nearly all walks.
         let mut known_calls = HashMap::new();
-        let mut walks = 0;
+        let (mut walks, mut steps) = (0, 0);
         let (max_search_bytes, max_walks) = match self.process {
             Process::Own => (FRAME_POINTER_SEARCH_BYTES, MAX_RECONSTRUCTION_WALKS),
             Process::Other(_) => (stack.bytes.len(), MAX_RECONSTRUCTION_WALKS_OF_OTHER),
@@ -221,6 +226,7 @@ impl Unwinder {
                 continue;
             }
             let walk = self.walk(stack, candidate);
+            steps += walk.addresses.len();
             if (walk.is_complete || !is_own_stack) && walk.addresses.len() > leaf.addresses.len() {
                 let doubt = self.doubt(&walk.addresses, leaf.addresses.len(), &mut known_calls);
                 found.push((doubt.has_other_end, walk.addresses[leaf.addresses.len()..].to_vec()));
@@ -236,7 +242,7 @@ impl Unwinder {
                 }
             }
             walks += 1;
-            if walks == max_walks {
+            if walks == max_walks || steps >= MAX_RECONSTRUCTION_STEPS {
                 break;
             }
         }
@@ -271,7 +277,10 @@ impl Unwinder {
         let frame_bytes = machine::frame_bytes(&self.process.read(start, PROLOGUE_BYTES)?)?;
         let Walk { addresses, caller_sps, is_complete } = self.walk(stack, sp.checked_add(frame_bytes)?);
         let is_whole = is_complete && addresses.last().is_some_and(|last| self.is_first_of_thread(*last));
-        (is_whole && addresses.len() > leaf.addresses.len()).then_some(Unwound {
+        // A frame that was made in another way has another size.
+        let caller = *addresses.get(leaf.addresses.len())?;
+        let is_call = call_check::calls(self.process, &self.modules, caller, needs_frame_pointer);
+        (is_whole && is_call != Some(false)).then_some(Unwound {
             addresses,
             caller_sps,
             evidence: Evidence::Stack,
@@ -288,8 +297,16 @@ impl Unwinder {
         known: &mut HashMap<(u64, u64), Option<bool>>,
     ) -> Doubt {
         let mut is_call = |pair: &[u64]| {
-            let new = || call_check::calls(self.process, &self.modules, pair[1], pair[0]);
-            *known.entry((pair[0], pair[1])).or_insert_with(new)
+            let key = (pair[0], pair[1]);
+            if let Some(known) = known.get(&key) {
+                return *known;
+            }
+            if known.len() >= MAX_CHECKED_CALLS {
+                return None;
+            }
+            let is_call = call_check::calls(self.process, &self.modules, pair[1], pair[0]);
+            known.insert(key, is_call);
+            is_call
         };
         let mismatches = addresses.windows(2).filter(|pair| is_call(pair) == Some(false)).count();
         // The first frame that was found by the frame pointer must have called

@@ -126,7 +126,9 @@ impl SourceRoots {
         // A library of the system may be in any folder (after a `chroot`, or in
         // a store of packages), and its debug information has relative paths.
         let is_rust = file.ends_with(".rs");
-        if !is_in_program && !is_rust && !source_path::is_in_downloaded_package(file) {
+        let is_of_application = || file.starts_with('/') && self.relative_to_application(file).is_some();
+        if !is_in_program && !is_rust && !source_path::is_in_downloaded_package(file) && !is_of_application()
+        {
             return FrameKind::Native;
         }
         if self.is_application(file, is_in_program) {

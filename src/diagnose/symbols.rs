@@ -4,7 +4,7 @@
 //! from the symbol table. A stripped program gives only addresses.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub(crate) struct Symbols {
     process: Process,
     /// The path of the program, which is not known any more once the process
     /// has ended.
-    program_path: Option<PathBuf>,
+    program_path: Option<String>,
     program: KnownImage,
     images: HashMap<Arc<CodeFile>, KnownImage>,
     cache: HashMap<CodeAddress, AddressSymbols>,
@@ -103,13 +103,18 @@ pub(crate) struct SymbolisedStack {
     pub(crate) lines_missing: Option<String>,
 }
 
+/// Returns the path of the program, as it is in the list of mappings.
+fn path_of_program(process: Process) -> Option<String> {
+    Some(process.program_path()?.to_string_lossy().into_owned())
+}
+
 impl Symbols {
     /// Creates a reader that uses at most `max_memory_bytes` of memory for
     /// debug information that is compressed.
     pub(crate) fn new(process: Process, max_memory_bytes: u64) -> Self {
         Self {
             process,
-            program_path: process.program_path(),
+            program_path: path_of_program(process),
             program: KnownImage { image: Image::of_program(process), ..KnownImage::default() },
             images: HashMap::new(),
             cache: HashMap::new(),
@@ -249,7 +254,7 @@ impl Symbols {
         }
         let mut found = Vec::new();
         let program_path = self.program_path();
-        let is_program = |path: &str| program_path.as_deref() == Some(Path::new(path));
+        let is_program = |path: &str| program_path.as_deref() == Some(path);
         for (file, addresses) in by_file {
             let infos = self.image_of(file).look_up(file, &addresses, max_memory_bytes, now);
             found.push((file, addresses, infos));
@@ -290,8 +295,8 @@ impl Symbols {
     }
 
     /// Returns the path of the program that the process runs, or ran last.
-    fn program_path(&mut self) -> Option<PathBuf> {
-        if let Some(path) = self.process.program_path() {
+    fn program_path(&mut self) -> Option<String> {
+        if let Some(path) = path_of_program(self.process) {
             self.program_path = Some(path);
         }
         self.program_path.clone()
@@ -300,7 +305,7 @@ impl Symbols {
     /// Returns what is known of a file. Forgets the file that was not used for
     /// the longest time, if there are too many.
     fn image_of(&mut self, file: &Arc<CodeFile>) -> &mut KnownImage {
-        if self.program_path().as_deref() == Some(Path::new(&file.path)) {
+        if self.program_path().as_deref() == Some(file.path.as_str()) {
             return &mut self.program;
         }
         self.look_ups += 1;

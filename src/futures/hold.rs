@@ -1,12 +1,14 @@
 //! What the variables of async functions have of a lock.
 
 use crate::attach::document::PsLeaf;
+use crate::futures::macro_line::AWAITEE;
 use crate::futures::type_name;
 use crate::futures::value::{Reader, Value};
 use crate::futures::walk;
 
-/// The modules of the guards.
-const MODULES: [&str; 2] = ["tokio::sync::mutex::", "tokio::sync::rwlock::"];
+/// The modules of the locks and their guards. A permit of a `Semaphore` or a
+/// place in a channel may be held for long in normal work.
+pub(super) const MODULES: [&str; 2] = ["tokio::sync::mutex::", "tokio::sync::rwlock::"];
 /// What holds a future that is not an async function.
 const WRAPPERS: [&str; 2] = ["core::pin::Pin", "alloc::boxed::Box"];
 /// The number of values that are searched in one task.
@@ -46,11 +48,20 @@ pub(super) fn of(reader: &mut Reader<'_>, future: Value, semaphore: u64) -> Opti
         } else if layout.variants.is_some() {
             queue.extend(reader.unwrap(&value).map(|inner| (inner, depth + 1)));
         } else if depth < MAX_DEPTH && !layout.is_pointer {
-            let members = reader.members_with_size(&value);
+            // What an async function awaits is polled. It is among the states.
+            let members =
+                if depth == 0 { kept_members(reader, &value) } else { reader.members_with_size(&value) };
             queue.extend(members.into_iter().map(|member| (member, depth + 1)));
         }
     }
     None
+}
+
+/// Returns the variables of an async function, without what it awaits.
+fn kept_members(reader: &mut Reader<'_>, state: &Value) -> Vec<Value> {
+    let members = state.of_type.layout.members.iter().filter(|member| member.name != AWAITEE);
+    let values: Vec<_> = members.filter_map(|member| reader.of_member(state, member)).collect();
+    values.into_iter().filter(|value| value.of_type.layout.size > 0).collect()
 }
 
 /// Returns whether a guard is of this lock. Some guards point to the semaphore

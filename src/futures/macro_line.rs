@@ -13,7 +13,7 @@ use crate::futures::types::{Type, Types};
 /// The name of the variable and of the member of a state.
 pub(super) const AWAITEE: &str = "__awaitee";
 /// The number of awaits that are remembered.
-const MAX_LINES: usize = 1 << 12;
+const MAX_LINES: usize = 256;
 /// The number of entries that are read of one function.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -70,7 +70,8 @@ impl Types {
         let mut found = None;
         for unit in self.all_units() {
             let entries = self.entries(unit)?;
-            for (_, entry) in &entries.coroutines {
+            for entry in &entries.coroutines {
+                self.coroutines_left = self.coroutines_left.checked_sub(1)?;
                 if entries.module_of(*entry) != module {
                     continue;
                 }

@@ -121,16 +121,23 @@ impl Search {
         let Some(scopes) = scopes::at(types, address) else { return true };
         let frame =
             Frame { process, unit: &scopes.unit, frame_base: scopes.frame_base.as_ref(), stack, bias };
+        let mut functions = Vec::new();
+        let mut goes_on = true;
         for function in &scopes.functions {
+            functions.push(function);
             match kind(function) {
                 FunctionKind::BlockOn => self.add_block_on(types, &frame, function),
                 FunctionKind::PollTask if !self.has_block_on => self.is_polled = false,
                 FunctionKind::Runtime | FunctionKind::PollTask => {}
-                FunctionKind::Other if self.has_block_on => return false,
+                // The application's function, into which `block_on` is inlined.
+                FunctionKind::Other if self.has_block_on => {
+                    goes_on = false;
+                    break;
+                }
                 FunctionKind::Other => self.is_polled = true,
             }
         }
-        let block_on = scopes.functions.iter().filter(|function| kind(function) == FunctionKind::BlockOn);
+        let block_on = functions.into_iter().filter(|function| kind(function) == FunctionKind::BlockOn);
         let futures = block_on.filter_map(|function| future_of(function)).collect::<BTreeSet<_>>();
         let is_pinned = |future: &&str| {
             self.candidates.iter().any(|candidate| candidate.is_pinned && is_of(&candidate.value, future))
@@ -139,7 +146,7 @@ impl Search {
         for future in unknown {
             self.add_polled(types, &frame, &scopes.code, future);
         }
-        true
+        goes_on
     }
 
     /// Adds the futures that the code of a function in the file polls at a
@@ -201,9 +208,10 @@ impl Search {
         let is_same = |other: &Candidate| {
             other.value.address == value.address && other.value.of_type.path == value.of_type.path
         };
-        match self.candidates.iter_mut().find(|other| is_same(other)) {
-            Some(other) => other.is_pinned |= is_pinned,
-            None => self.candidates.push(Candidate { value, is_pinned, bias }),
+        if let Some(other) = self.candidates.iter_mut().find(|other| is_same(other)) {
+            other.is_pinned |= is_pinned;
+        } else if self.candidates.len() < MAX_CANDIDATES {
+            self.candidates.push(Candidate { value, is_pinned, bias });
         }
     }
 

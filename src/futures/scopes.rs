@@ -53,7 +53,12 @@ pub(super) struct Variable {
 /// Returns the type of the first parameter of the function that begins at an
 /// address in the file.
 pub(super) fn first_parameter(types: &mut Types, address: u64) -> Option<EntryId> {
-    let scopes = at(types, address).filter(|scopes| scopes.code.start == address)?;
+    let mut units = types.units_at(address).into_iter();
+    let begins = units.any(|unit| {
+        types.entries(unit).is_some_and(|entries| entries.functions_at(address).next().is_some())
+    });
+    let scopes =
+        begins.then(|| at(types, address)).flatten().filter(|scopes| scopes.code.start == address)?;
     let (_, of_type) = scopes.functions.last()?.variables.first()?.description(types)?;
     Some(of_type)
 }

@@ -46,6 +46,8 @@ pub(super) struct Types {
     types_bytes: usize,
     layouts_left: usize,
     comparisons_left: usize,
+    /// How many more async functions are compared with one that is sought.
+    pub(super) coroutines_left: usize,
     /// The layouts of tasks for which no poll function is known; `None` until
     /// they are needed.
     unpolled_cells: Option<Vec<Rc<Type>>>,
@@ -94,6 +96,7 @@ impl Types {
             types_bytes: 0,
             layouts_left: MAX_LAYOUTS_READ,
             comparisons_left: MAX_COMPARED,
+            coroutines_left: MAX_COMPARED,
             unpolled_cells: None,
         }
     }

@@ -37,9 +37,8 @@ pub(super) struct UnitEntries {
     pub(super) cells: Vec<(u32, usize)>,
     /// The functions that poll tasks, also those that the linker removed.
     pub(super) polls: Vec<usize>,
-    /// The functions that poll async functions and blocks: the places of their
-    /// names and their entries.
-    pub(super) coroutines: Vec<(u32, usize)>,
+    /// The entries of the functions that poll async functions and blocks.
+    pub(super) coroutines: Vec<usize>,
     /// The types that the unit describes whole: the place of the name in the
     /// section of names, and the entry. Sorted.
     types: Vec<(u32, u32)>,
@@ -77,6 +76,7 @@ impl UnitEntries {
         names
             + size_of::<Namespace>() * self.namespaces.len()
             + size_of::<(u64, usize)>() * (self.functions.len() + self.cells.len() + self.polls.len())
+            + size_of::<usize>() * self.coroutines.len()
             + size_of::<(u32, u32)>() * self.types.len()
             + 2 * size_of::<(u64, Option<AttributeValue<Bytes>>)>() * self.vtables.len()
     }
@@ -151,11 +151,10 @@ impl UnitEntries {
     }
 
     fn add_coroutine(&mut self, unit: &OpenUnit, entry: usize, name: Option<&AttributeValue<Bytes>>) {
-        let Some(place) = name.and_then(|name| name_offset(unit, name)) else { return };
         let text = name.and_then(|name| unit.text(name.clone(), MAX_PREFIX_BYTES));
         let is_coroutine = text.is_some_and(|text| text.starts_with("{async_"));
         if is_coroutine && self.coroutines.len() < MAX_CELLS {
-            self.coroutines.push((place, entry));
+            self.coroutines.push(entry);
         }
     }
 

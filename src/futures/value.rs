@@ -38,7 +38,7 @@ impl Reader<'_> {
     }
 
     /// Returns what a member of a value is.
-    fn of_member(&mut self, value: &Value, member: &Member) -> Option<Value> {
+    pub(super) fn of_member(&mut self, value: &Value, member: &Member) -> Option<Value> {
         let address = value.address.checked_add(member.offset)?;
         self.value(&value.of_type, member.of_type, address)
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
 use crate::futures::chain::Chain;
+use crate::futures::hold;
 use crate::futures::layout::Member;
 use crate::futures::leaf::{self, Leaf};
 use crate::futures::macro_line::AWAITEE;
@@ -150,7 +151,9 @@ impl Way {
     /// the chain waits.
     fn unpolled(&self, reader: &mut Reader<'_>, leaf: &PsLeaf) -> Option<String> {
         match leaf {
-            PsLeaf::Semaphore { address, is_granted: Some(false), .. } if self.depth == 0 => {
+            PsLeaf::Semaphore { address, of: Some(of), is_granted: Some(false) }
+                if self.depth == 0 && hold::MODULES.iter().any(|module| of.starts_with(module)) =>
+            {
                 unpolled::granted(reader, &self.states, *address, held, leaf_of_variable)
             }
             _ => None,

@@ -17,6 +17,8 @@ const QUEUE_WORDS: usize = 12;
 /// The tasks in a ring.
 const RING_TASKS: u32 = 256;
 const RING_BYTES: usize = RING_TASKS as usize * 8;
+/// How many different places are taken for the array of workers.
+const MAX_PAIRS: usize = 16;
 /// More references are not plausible.
 const MAX_REFERENCES: u64 = 1 << 16;
 
@@ -34,6 +36,8 @@ pub(super) fn count(memory: &impl Memory, handle: u64) -> Option<usize> {
     };
     let pairs =
         (0..handle.len()).filter(is_pair).filter_map(|at| Some((*handle.get(at)?, *handle.get(at + 1)?)));
+    let mut seen = HashSet::new();
+    let pairs = pairs.filter(|pair| seen.insert(*pair)).take(MAX_PAIRS);
     let arrays: Vec<_> = pairs.filter(|(array, count)| is_array_of_workers(memory, *array, *count)).collect();
     let (address, _) = arrays.first()?;
     // Behind the array's address there may be another number by chance.

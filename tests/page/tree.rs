@@ -39,7 +39,10 @@ fn tasks_are_read_on_demand_and_shown_in_groups_by_keyboard_alone() {
     assert!(text.contains("idle"), "{text}");
     assert!(browser.text("#tree-text").contains("of CPU time"), "{}", browser.text("#tree-text"));
     let verdicts = browser.text("#tree-verdicts");
-    assert!(verdicts.contains("never woken") && verdicts.contains("3 tasks can never run again"), "{verdicts}");
+    assert!(
+        verdicts.contains("never woken") && verdicts.contains("3 tasks can never run again"),
+        "{verdicts}"
+    );
 
     browser.value(&format!("{group}.querySelector('summary').focus()"));
     browser.press("Enter");

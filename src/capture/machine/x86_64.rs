@@ -89,6 +89,8 @@ fn call_through_register(process: Process, return_address: u64) -> Option<u64> {
 /// frame pointer, or if the distance is not fixed.
 pub(crate) fn frame_bytes(code: &[u8]) -> Option<u64> {
     const BRANCH_TARGET: [u8; 4] = [0xF3, 0x0F, 0x1E, 0xFA];
+    // A larger frame is made in several steps, each of which touches its page.
+    const PAGE_BYTES: u64 = 4096;
     // push rbp; mov rbp, rsp
     const KEEP_FRAME_POINTER: [u8; 4] = [0x55, 0x48, 0x89, 0xE5];
     let code = code.strip_prefix(&BRANCH_TARGET).unwrap_or(code);
@@ -100,7 +102,8 @@ pub(crate) fn frame_bytes(code: &[u8]) -> Option<u64> {
             // sub rsp, a number of one byte, of four bytes
             [0x48, 0x83, 0xEC, length, ..] => return (*length < 0x80).then(|| bytes + u64::from(*length)),
             [0x48, 0x81, 0xEC, a, b, c, d, ..] => {
-                return Some(bytes + u64::from(u32::from_le_bytes([*a, *b, *c, *d])));
+                let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
+                return (length < PAGE_BYTES).then(|| bytes + length);
             }
             // and rsp, …: aligned, so the distance is not fixed
             [0x48, 0x83, 0xE4, ..] => return None,

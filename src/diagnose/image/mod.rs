@@ -386,10 +386,9 @@ fn open(file: &CodeFile) -> Result<Elf, MissingLines> {
     let path = Path::new(&file.path);
     let by_path = if path.is_absolute() { process.file_paths(path) } else { Vec::new() };
     let mut missing = MissingLines::Unreadable;
-    // The last but one works for a file that was deleted or replaced, but needs
-    // a privilege. The last works for a process that has ended.
-    let of_ended = (*process != Process::Own && path.is_absolute()).then(|| path.to_owned());
-    for path in by_path.into_iter().chain([PathBuf::from(mapping)]).chain(of_ended) {
+    // The last works for a file that was deleted or replaced, but needs a
+    // privilege.
+    for path in by_path.into_iter().chain([PathBuf::from(mapping)]) {
         let Ok(opened) = elf::open(&path) else { continue };
         match Elf::read(Arc::new(opened)) {
             Some(elf) if elf.is(&file.identity) => return Ok(elf),

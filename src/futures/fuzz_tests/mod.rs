@@ -27,6 +27,8 @@ const MAX_MEMORY: u64 = 64 << 20;
 const MAX_CPU_TIME: Duration = Duration::from_secs(1);
 /// The memory of the process that runs the cases, in KiB.
 const MAX_PROCESS_KIB: u64 = 2 << 20;
+/// The variable with the path of the sample program.
+const SAMPLE: &str = "LOOPSCOPE_TEST_SAMPLE";
 /// The time for all cases of a usual run.
 const USUAL_TIME: Duration = Duration::from_millis(500);
 const MIN_CASES: u64 = 20;
@@ -66,17 +68,14 @@ fn fuzz(name: &str, mut case: impl FnMut(&mut Random)) {
     println!("{name}: {number} cases, the longest took {longest:?} of CPU");
 }
 
-/// Compiles the sample program and returns its file.
-fn sample() -> Option<Vec<u8>> {
+/// Compiles the sample program to a file.
+fn compile_sample(file: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/futures/fuzz_tests/sample.rs");
-    let file = env::temp_dir().join(format!("loopscope-sample-{}", std::process::id()));
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.args(["--edition", "2024", "--crate-name", "tokio", "--crate-type", "bin", "-C", "debuginfo=2"]);
-    rustc.args(["-C", "prefer-dynamic", "-C", "codegen-units=1", "-o"]).arg(&file).arg(source);
-    let output = rustc.output().ok().filter(|output| output.status.success());
-    let contents = output.and_then(|_| std::fs::read(&file).ok());
-    let _ = std::fs::remove_file(&file);
-    contents
+    rustc.args(["-C", "prefer-dynamic", "-C", "codegen-units=1", "-o"]).arg(file).arg(source);
+    let output = rustc.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The addresses of functions of the file.
@@ -182,11 +181,14 @@ fn mutated(random: &mut Random, contents: &[u8]) -> Vec<u8> {
 #[test]
 fn broken_programs_and_broken_memory_do_no_harm() {
     let program = env::current_exe().unwrap();
+    let sample = env::temp_dir().join(format!("loopscope-sample-{}", std::process::id()));
+    compile_sample(&sample);
     let script = format!("ulimit -v {MAX_PROCESS_KIB}; exec \"$0\" \"$@\"");
     let mut child = Command::new("sh");
     child.args(["-c", &script]).arg(program);
     child.args(["--exact", "futures::fuzz_tests::broken_files", "--ignored", "--nocapture"]);
-    let output = child.output().unwrap();
+    let output = child.env(SAMPLE, &sample).output().unwrap();
+    let _ = std::fs::remove_file(&sample);
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     assert!(output.status.success() && text.contains("1 passed"), "{}: {text}", output.status);
@@ -196,10 +198,7 @@ fn broken_programs_and_broken_memory_do_no_harm() {
 #[test]
 #[ignore = "a scenario that another test runs in a child process"]
 fn broken_files() {
-    let Some(contents) = sample() else {
-        eprintln!("NOT CHECKED: broken programs are not read, because there is no `rustc` to make one");
-        return;
-    };
+    let contents = std::fs::read(env::var_os(SAMPLE).unwrap()).unwrap();
     let whole = read(contents.clone(), &[]).unwrap();
     let functions = whole.functions;
     let addresses: Vec<_> = functions.iter().map(|(address, _)| address + 16).collect();
