@@ -174,12 +174,14 @@ impl HistoryWriter {
             None => HistoryStore::open(&self.directory, MAX_STORED_LINES)?,
         };
         let store = self.store.insert(store);
-        if let (Some(commit), Some(line)) = (self.doubtful.take(), self.waiting.first())
+        if let (Some(commit), Some(line)) = (&self.doubtful, self.waiting.first())
             && store.has_line(commit.first_number, line)?
         {
             self.waiting.drain(..commit.line_count);
             self.lost_lines.remove(&commit.gaps);
         }
+        // After an error above, the doubt stays.
+        self.doubtful = None;
         let gaps = self.lost_lines.gaps();
         if self.waiting.is_empty() && gaps.is_empty() {
             return Ok(());
