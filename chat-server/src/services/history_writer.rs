@@ -140,33 +140,39 @@ impl HistoryWriter {
         }
     }
 
-    /// Commits all messages of the batch together and then answers the reads.
+    /// Commits all messages of the batch and then answers the reads.
     fn handle(&mut self, batch: Vec<HistoryRequest>) {
         let mut reads = Vec::new();
         for request in batch {
             match request {
-                HistoryRequest::Append(channel, line) if self.waiting.len() < MAX_WAITING_LINES => {
-                    self.waiting.push((channel, line));
-                }
-                HistoryRequest::Append(channel, _) => {
-                    self.metrics.count_history_dropped(1);
-                    self.lost_lines.add(channel);
+                HistoryRequest::Append(channel, line) => {
+                    if self.waiting.len() >= MAX_WAITING_LINES {
+                        // The disk may be back.
+                        self.commit_if_due();
+                    }
+                    if self.waiting.len() < MAX_WAITING_LINES {
+                        self.waiting.push((channel, line));
+                    } else {
+                        self.metrics.count_history_dropped(1);
+                        self.lost_lines.add(channel);
+                    }
                 }
                 HistoryRequest::Read { channel, max_lines, reply } => {
                     reads.push((channel, max_lines, reply));
                 }
             }
         }
-        if self.retry_at.is_none_or(|at| at <= Instant::now()) {
-            self.try_to_commit();
-        }
+        self.commit_if_due();
         for (channel, max_lines, reply) in reads {
             // The session that asked may have ended.
             let _ = reply.send(self.page(&channel, max_lines));
         }
     }
 
-    fn try_to_commit(&mut self) {
+    fn commit_if_due(&mut self) {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
         match catch_panic(|| self.commit()) {
             Ok(()) => self.end_failure(),
             Err(error) => self.begin_failure(&error),
@@ -311,9 +317,9 @@ mod tests {
         std::fs::create_dir(&directory).expect("created");
         writer.retry_at = None;
         writer.handle(vec![append("after")]);
-        assert_eq!(texts(&mut writer, 2), ["8191", "lost lines: 4"]);
+        assert_eq!(texts(&mut writer, 3), ["8191", "lost lines: 3", "after"]);
         writer.handle(vec![append("next")]);
-        assert_eq!(texts(&mut writer, 2), ["lost lines: 4", "next"]);
+        assert_eq!(texts(&mut writer, 2), ["after", "next"]);
         let page = writer.page(&NameKey::new(b"#a"), 1);
         assert_eq!((page.waiting_count, page.lost_count), (0, 0));
     }
