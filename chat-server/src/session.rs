@@ -25,6 +25,10 @@ use crate::services::Services;
 /// connection, and the peer could lose the ERROR with the reason.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Time after a wrong OPER in which the server handles no further line of the
+/// same client, so that guessing takes long. Other clients do not wait.
+const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
+
 /// What all sessions share.
 #[derive(Debug)]
 pub(crate) struct SessionContext {
@@ -165,6 +169,9 @@ impl Reader<'_> {
                 let (command, checks) = services.run_before_hub(&line).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
                 command.inspect(|&command| services.metrics.observe_duration(command, started.elapsed()));
+                if checks.is_password_wrong {
+                    time::sleep(WRONG_PASSWORD_PAUSE).await;
+                }
                 outcome
             }
         };

@@ -4,7 +4,8 @@
 use std::process::{Command, Output};
 
 fn run(flags: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_chat-server")).args(flags).output().expect("it runs")
+    let program = env!("CARGO_BIN_EXE_chat-server");
+    Command::new(program).args(flags).env_remove("RUST_LOG").output().expect("it runs")
 }
 
 #[test]
@@ -73,17 +74,20 @@ mod unix {
 
     /// Starts a server that may open `max_descriptors` files and sockets.
     /// Returns the server and its first line.
-    fn start(max_descriptors: u32, flag: &str) -> (Child, String) {
+    fn start(max_descriptors: u32, flags: &[&str]) -> (Child, String) {
         let program = env!("CARGO_BIN_EXE_chat-server");
         let mut server = Command::new("sh")
             .args(["-c", &format!("ulimit -n {max_descriptors}; exec \"$0\" \"$@\""), program])
-            .args(["--listen=127.0.0.1:0", "--workers=2", flag])
+            .args(["--listen=127.0.0.1:0", "--workers=2"])
+            .args(flags)
+            .env_remove("RUST_LOG")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("it runs");
         let mut ready = String::new();
         BufReader::new(server.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
+        assert!(!ready.is_empty(), "the server ended at once: {:?}", server.wait_with_output());
         (server, ready)
     }
 
@@ -112,7 +116,7 @@ mod unix {
     #[test]
     fn with_few_descriptors_further_clients_and_telemetry_get_an_answer() {
         const MAX_DESCRIPTORS: u32 = 64;
-        let (mut server, ready) = start(MAX_DESCRIPTORS, "--telemetry=127.0.0.1:0");
+        let (mut server, ready) = start(MAX_DESCRIPTORS, &["--telemetry=127.0.0.1:0"]);
         let mut stderr = BufReader::new(server.stderr.take().expect("piped"));
         let mut log = String::new();
         stderr.read_line(&mut log).expect("a log");
@@ -159,7 +163,7 @@ mod unix {
     #[test]
     fn a_client_is_told_that_no_descriptor_is_left() {
         use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
-        let (mut server, ready) = start(1024, "--telemetry=off");
+        let (mut server, ready) = start(1024, &["--telemetry=off"]);
         let address = address_of(&ready, "irc=");
         let first = connect(&address);
         expect_pong(&first);
@@ -190,8 +194,9 @@ mod unix {
     fn a_server_without_its_history_is_never_ready() {
         let directory = tempfile::tempdir().expect("a directory");
         let flag = format!("--data-dir={}", directory.path().display());
-        let (mut server, _) = start(1024, &flag);
-        let flags = ["--listen=127.0.0.1:0", "--telemetry=off", &flag];
+        // With few connections, no server warns that it has few descriptors.
+        let flags = ["--listen=127.0.0.1:0", "--telemetry=off", "--max-connections=8", &flag];
+        let (mut server, _) = start(1024, &flags[1..]);
         for needed in ["must not be open in another server", "must be a history file of this server"] {
             let second = run(&flags);
             let error = String::from_utf8_lossy(&second.stderr);
@@ -206,7 +211,7 @@ mod unix {
 
     #[test]
     fn the_second_interrupt_ends_it_at_once() {
-        let (mut server, ready) = start(1024, "--telemetry=off");
+        let (mut server, ready) = start(1024, &["--telemetry=off"]);
         let address = address_of(&ready, "irc=");
         // The client does not close its connection. The server therefore waits
         // up to its close grace instead of exiting after the first signal.

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::Server;
 
 #[tokio::test]
@@ -255,7 +257,10 @@ async fn passwords_admit_clients_and_make_operators() {
     let mut ada = server.connect().await;
     ada.send("PASS open\r\nNICK ada\r\nUSER u 0 * :r").await;
     ada.until(" 422 ").await;
+    let started = Instant::now();
     assert_eq!(ada.ask("OPER root wrong").await, [":s 464 ada :Password incorrect"]);
+    // `ask` ends with the answer to a PING, which the server handles later.
+    assert!(started.elapsed() >= Duration::from_secs(1), "guessing takes long");
     assert_eq!(ada.ask("OPER toor secret").await, [":s 464 ada :Password incorrect"]);
     assert_eq!(
         ada.ask("OPER root secret").await,

@@ -1,5 +1,7 @@
 //! What peers learn about a user who changes: AWAY and SETNAME.
 
+use std::collections::BTreeMap;
+
 use super::capabilities::Capabilities;
 use super::client::Client;
 use super::limits::{MAX_AWAY_REASON_BYTES, MAX_REAL_NAME_BYTES};
@@ -9,7 +11,9 @@ use crate::irc::message::Message;
 use crate::irc::numeric::{RPL_NOWAWAY, RPL_UNAWAY};
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
-use crate::outbox::Outbox;
+
+/// How many peers the hub looks up in one step.
+const PEERS_PER_STEP: usize = 4;
 
 impl HubState {
     /// `AWAY [reason]`
@@ -51,10 +55,19 @@ impl HubState {
     /// Sends `line` to those clients in a common channel that have requested a
     /// capability.
     async fn tell_peers(&mut self, id: ClientId, wants: impl Fn(&Capabilities) -> bool, line: &OutputLine) {
-        let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
-        let is_wanted = |peer: &ClientId| self.clients.get(peer).is_some_and(|it| wants(&it.capabilities));
-        let receivers: Vec<(ClientId, Outbox)> = peers.into_iter().filter(|(id, _)| is_wanted(id)).collect();
-        self.delivery.deliver(receivers.iter().map(|(id, outbox)| (*id, outbox)), line).await;
+        let Some(client) = self.clients.get(&id) else { return };
+        let mut receivers = BTreeMap::new();
+        for channel in client.channels.iter().filter_map(|key| self.channels.get(key)) {
+            for (number, (peer, outbox)) in channel.other_members(id).enumerate() {
+                if self.clients.get(&peer).is_some_and(|it| wants(&it.capabilities)) {
+                    receivers.insert(peer, outbox);
+                }
+                if number % PEERS_PER_STEP == 0 {
+                    self.delivery.add_steps(1).await;
+                }
+            }
+        }
+        self.delivery.deliver(receivers.into_iter(), line).await;
     }
 }
 
@@ -63,5 +76,30 @@ impl Client {
     pub(super) fn away_line(&self) -> OutputLine {
         let (colon, reason) = self.away_reason.as_deref().map_or((&b""[..], &b""[..]), |it| (b" :", it));
         OutputLine::new(&[b":", &self.prefix(), b" AWAY", colon, reason])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// Returns in how many polls client 0 of a channel becomes away.
+    fn polls_of_away(member_count: u64) -> usize {
+        let (mut state, _queues) = HubState::with_clients(member_count);
+        state.add_channel("#a", member_count);
+        let message = Message::parse(b"AWAY :lunch").expect("a command");
+        let mut replies = Replies::new("s".into(), b"n", false);
+        let mut away = pin!(state.away(ClientId(0), &message, &mut replies));
+        let mut context = Context::from_waker(Waker::noop());
+        (1..).find(|_| matches!(away.as_mut().poll(&mut context), Poll::Ready(()))).expect("an end")
+    }
+
+    #[test]
+    fn looking_for_peers_with_a_capability_yields() {
+        assert_eq!(polls_of_away(100), 1);
+        // Nobody has requested the capability.
+        assert!(polls_of_away(5_000) > 1);
     }
 }

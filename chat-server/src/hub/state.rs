@@ -51,3 +51,41 @@ impl HubState {
         self.clients.get(self.nicks.get(&NameKey::new(nick))?)
     }
 }
+
+#[cfg(test)]
+impl HubState {
+    /// Returns a hub with `client_count` registered clients, and their queues.
+    /// The clients' nicks have 30 bytes.
+    pub(super) fn with_clients(client_count: u64) -> (Self, Vec<crate::outbox::SendQueue>) {
+        let metrics = Metrics::default();
+        let identity = ServerIdentity {
+            name: "s".into(),
+            motd: None,
+            needs_password: false,
+            has_operators: false,
+            started_at: std::time::SystemTime::now(),
+        };
+        let mut state = Self::new(identity, metrics.clone());
+        let mut queues = Vec::new();
+        for number in 0..client_count {
+            let (outbox, queue) = crate::outbox::bounded(Default::default(), metrics.clone());
+            queues.push(queue);
+            let mut client = Client::new(ClientId(number), b"h"[..].into(), outbox, true);
+            client.nick = Some(format!("{number:030}").into_bytes().into());
+            client.is_registered = true;
+            state.clients.insert(client.id, client);
+        }
+        (state, queues)
+    }
+
+    /// Adds a channel with the first `member_count` clients.
+    pub(super) fn add_channel(&mut self, name: &str, member_count: u64) {
+        let (key, mut channel) = (NameKey::new(name.as_bytes()), Channel::new(name.as_bytes()));
+        for id in (0..member_count).map(ClientId) {
+            let Some(client) = self.clients.get_mut(&id) else { continue };
+            channel.add_member(id, client.outbox.clone());
+            client.channels.insert(key.clone());
+        }
+        self.channels.insert(key, channel);
+    }
+}

@@ -2,10 +2,12 @@
 //! does not accept and tries again.
 //!
 //! After an I/O error the database refuses all further work, so the writer
-//! closes it and opens it again. Messages wait in memory in the meantime, up to
+//! closes it and opens it again. The same holds for a panic of the database.
+//! Messages wait in memory in the meantime, up to
 //! a limit. Messages beyond the limit are lost: the writer counts them for each
 //! channel and stores a gap in their place.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -57,7 +59,7 @@ pub(super) struct HistoryWriter {
     store: Option<HistoryStore>,
     waiting: Vec<(NameKey, StoredMessage)>,
     /// The commit that failed last. It may be on disk all the same, as the
-    /// error may have come after the write.
+    /// error or the panic may have come after the write.
     doubtful: Option<Commit>,
     lost_lines: Arc<LostLines>,
     metrics: Metrics,
@@ -129,7 +131,7 @@ impl HistoryWriter {
         };
         match loopscope::spawn_blocking("history-commit", handle).await {
             Ok(writer) => writer,
-            // The database may panic if another program has changed its file.
+            // The runtime is shutting down.
             Err(error) => {
                 metrics.count_history_dropped(line_count as u64);
                 tracing::error!("lost {line_count} lines of the history: {error}");
@@ -138,32 +140,42 @@ impl HistoryWriter {
         }
     }
 
-    /// Commits all messages of the batch together and then answers the reads.
+    /// Commits all messages of the batch and then answers the reads.
     fn handle(&mut self, batch: Vec<HistoryRequest>) {
         let mut reads = Vec::new();
         for request in batch {
             match request {
-                HistoryRequest::Append(channel, line) if self.waiting.len() < MAX_WAITING_LINES => {
-                    self.waiting.push((channel, line));
-                }
-                HistoryRequest::Append(channel, _) => {
-                    self.metrics.count_history_dropped(1);
-                    self.lost_lines.add(channel);
+                HistoryRequest::Append(channel, line) => {
+                    if self.waiting.len() >= MAX_WAITING_LINES {
+                        // The disk may be back.
+                        self.commit_if_due();
+                    }
+                    if self.waiting.len() < MAX_WAITING_LINES {
+                        self.waiting.push((channel, line));
+                    } else {
+                        self.metrics.count_history_dropped(1);
+                        self.lost_lines.add(channel);
+                    }
                 }
                 HistoryRequest::Read { channel, max_lines, reply } => {
                     reads.push((channel, max_lines, reply));
                 }
             }
         }
-        if self.retry_at.is_none_or(|at| at <= Instant::now()) {
-            match self.commit() {
-                Ok(()) => self.end_failure(),
-                Err(error) => self.begin_failure(&error),
-            }
-        }
+        self.commit_if_due();
         for (channel, max_lines, reply) in reads {
             // The session that asked may have ended.
             let _ = reply.send(self.page(&channel, max_lines));
+        }
+    }
+
+    fn commit_if_due(&mut self) {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        match catch_panic(|| self.commit()) {
+            Ok(()) => self.end_failure(),
+            Err(error) => self.begin_failure(&error),
         }
     }
 
@@ -174,12 +186,14 @@ impl HistoryWriter {
             None => HistoryStore::open(&self.directory, MAX_STORED_LINES)?,
         };
         let store = self.store.insert(store);
-        if let (Some(commit), Some(line)) = (self.doubtful.take(), self.waiting.first())
+        if let (Some(commit), Some(line)) = (&self.doubtful, self.waiting.first())
             && store.has_line(commit.first_number, line)?
         {
             self.waiting.drain(..commit.line_count);
             self.lost_lines.remove(&commit.gaps);
         }
+        // After an error above, the doubt stays.
+        self.doubtful = None;
         let gaps = self.lost_lines.gaps();
         if self.waiting.is_empty() && gaps.is_empty() {
             return Ok(());
@@ -189,13 +203,12 @@ impl HistoryWriter {
             .iter()
             .map(|(channel, &count)| (channel.clone(), StoredMessage::gap(SystemTime::now(), count)))
             .collect();
-        let appended = store.append(first_number, self.waiting.iter().chain(&gap_lines));
-        if let Err(error) = appended {
-            self.doubtful = Some(Commit { first_number, line_count: self.waiting.len(), gaps });
-            return Err(error.into());
-        }
+        self.doubtful = Some(Commit { first_number, line_count: self.waiting.len(), gaps });
+        store.append(first_number, self.waiting.iter().chain(&gap_lines))?;
         self.waiting.clear();
-        self.lost_lines.remove(&gaps);
+        if let Some(commit) = self.doubtful.take() {
+            self.lost_lines.remove(&commit.gaps);
+        }
         Ok(())
     }
 
@@ -205,9 +218,18 @@ impl HistoryWriter {
         self.retry_at = Some(Instant::now() + wait);
         self.retry_interval = (wait * 2).min(MAX_RETRY_INTERVAL);
         // The old database must be closed first, as its file is locked.
-        self.store = None;
+        self.close();
         // Without the new lines, the store may still be readable.
-        self.store = HistoryStore::open(&self.directory, MAX_STORED_LINES).ok();
+        self.store = catch_panic(|| HistoryStore::open(&self.directory, MAX_STORED_LINES)).ok();
+    }
+
+    fn close(&mut self) {
+        let store = self.store.take();
+        // It has failed before. What it says at its end is no news.
+        let _ = catch_panic(|| {
+            drop(store);
+            Ok(())
+        });
     }
 
     fn end_failure(&mut self) {
@@ -219,17 +241,23 @@ impl HistoryWriter {
 
     fn page(&mut self, channel: &NameKey, max_lines: usize) -> HistoryPage {
         let lines = self.store.as_ref().and_then(|store| {
-            let lines = store.latest(channel, max_lines);
+            let lines = catch_panic(|| Ok(store.latest(channel, max_lines)?));
             lines.inspect_err(|error| tracing::error!("cannot read the history: {error}")).ok()
         });
         if lines.is_none() {
             // The next attempt opens the store again.
-            self.store = None;
+            self.close();
             self.retry_at.get_or_insert_with(|| Instant::now() + MIN_RETRY_INTERVAL);
         }
         let waiting_count = self.waiting.iter().filter(|(key, _)| key == channel).count() as u64;
         HistoryPage { lines, waiting_count, lost_count: self.lost_lines.count_of(channel) }
     }
+}
+
+/// Runs work with the database. It may panic if another program has changed its
+/// file.
+fn catch_panic<R>(work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| anyhow::bail!("the database panicked"))
 }
 
 /// Fills `batch` with the requests that arrive within [`BATCH_INTERVAL`] of the
@@ -289,11 +317,55 @@ mod tests {
         std::fs::create_dir(&directory).expect("created");
         writer.retry_at = None;
         writer.handle(vec![append("after")]);
-        assert_eq!(texts(&mut writer, 2), ["8191", "lost lines: 4"]);
+        assert_eq!(texts(&mut writer, 3), ["8191", "lost lines: 3", "after"]);
         writer.handle(vec![append("next")]);
-        assert_eq!(texts(&mut writer, 2), ["lost lines: 4", "next"]);
+        assert_eq!(texts(&mut writer, 2), ["after", "next"]);
         let page = writer.page(&NameKey::new(b"#a"), 1);
         assert_eq!((page.waiting_count, page.lost_count), (0, 0));
+    }
+
+    /// Returns a file that can be opened but has no table of lines.
+    fn file_without_lines() -> Vec<u8> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let database = redb::Database::create(file.path()).expect("created");
+        let transaction = database.begin_write().expect("begun");
+        let channels = redb::TableDefinition::<(&[u8], u64), ()>::new("channels");
+        transaction.open_table(channels).expect("created");
+        transaction.commit().expect("written");
+        drop(database);
+        std::fs::read(file.path()).expect("read")
+    }
+
+    #[tokio::test]
+    async fn lines_wait_as_long_as_the_file_is_damaged() {
+        for panics in [true, false] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("history.redb");
+            let mut writer = writer(directory.path().to_owned());
+            writer.handle(vec![append("one")]);
+            // The same state as after an error: nobody knows whether the line
+            // is on disk.
+            let stored = writer.page(&NameKey::new(b"#a"), 1).lines.expect("read").remove(0);
+            writer.waiting.push((NameKey::new(b"#a"), stored));
+            writer.doubtful = Some(Commit { first_number: 0, line_count: 1, gaps: Gaps::new() });
+            writer.close();
+            let whole = std::fs::read(&path).expect("read");
+            let mut damaged = file_without_lines();
+            if panics {
+                // The database panics if only the header is right.
+                damaged = whole.clone();
+                damaged[4096..].fill(0xff);
+            }
+            std::fs::write(&path, damaged).expect("written");
+            writer.handle(vec![append("two")]);
+            let page = writer.page(&NameKey::new(b"#a"), 1);
+            assert_eq!((page.lines, page.waiting_count), (None, 2), "{panics}");
+            writer.close();
+            std::fs::write(&path, whole).expect("written");
+            writer.retry_at = None;
+            writer.handle(vec![append("three")]);
+            assert_eq!(texts(&mut writer, 9), ["one", "two", "three"], "{panics}");
+        }
     }
 
     #[tokio::test]

@@ -61,6 +61,7 @@ impl Services {
         match (command, message.param(0), message.param(1)) {
             (Command::Oper, Some(name), Some(password)) => {
                 checks.is_password_right = self.passwords.is_operator(name, password).await;
+                checks.is_password_wrong = !checks.is_password_right && self.passwords.has_operator();
             }
             (Command::Join | Command::Names, Some(channels), _) => {
                 split_commas(channels).for_each(|channel| self.visits.count(channel));

@@ -1,33 +1,36 @@
 //! Injection site `password`: verifies passwords for PASS and OPER.
 //!
 //! A quick check refuses nearly all wrong passwords, so they cannot keep the
-//! slow check busy: a client with the right password never waits for others
-//! that guess.
+//! slow check busy. It also remembers the wrong passwords that reached the slow
+//! check, so that each of them gets there once: a client with the right
+//! password waits for few slow checks, however much others guess.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::inject::mistake::Mistake;
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Block, Params};
-use tokio::sync::Mutex;
 
-use crate::inject::mistake::Mistake;
+/// Maximum wrong passwords that are remembered for each secret.
+const MAX_REFUSED: usize = 64;
 
 /// The hashed passwords and the operator's name.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    server: Option<Secret>,
-    operator: Option<(Box<[u8]>, Secret)>,
+    server: Option<Arc<Secret>>,
+    operator: Option<(Box<[u8]>, Arc<Secret>)>,
     /// What the mistake verifies when the operator's name is wrong.
-    decoy: Option<Secret>,
+    decoy: Option<Arc<Secret>>,
     /// Working memory of a verification, 19 MiB. Its lock allows one
     /// verification at a time, as each takes a core. All verifications
     /// share the memory. Otherwise each thread would allocate 19 MiB, and its
     /// allocator would keep them.
-    memory: Arc<Mutex<Vec<Block>>>,
+    memory: Arc<tokio::sync::Mutex<Vec<Block>>>,
     mistake: Option<Mistake>,
 }
 
@@ -45,11 +48,14 @@ struct Secret {
 struct QuickCheck {
     key: RandomState,
     digest: u16,
+    /// Whole digests of the last wrong passwords with the same bits. Otherwise
+    /// many clients that send one of them would occupy the slow check.
+    refused: Mutex<VecDeque<u64>>,
 }
 
 /// A hash in the PHC format.
-#[derive(Debug, Clone)]
-struct PhcHash(Arc<str>);
+#[derive(Debug)]
+struct PhcHash(String);
 
 impl Passwords {
     /// Hashes the configured passwords. This is expensive, so call it off the
@@ -81,6 +87,11 @@ impl Passwords {
         }
     }
 
+    /// Returns whether the server has an operator.
+    pub(crate) fn has_operator(&self) -> bool {
+        self.operator.is_some()
+    }
+
     /// OPER: returns whether name and password are those of the operator.
     pub(crate) async fn is_operator(&self, name: &[u8], password: &[u8]) -> bool {
         match (&self.operator, &self.decoy) {
@@ -93,7 +104,7 @@ impl Passwords {
         }
     }
 
-    async fn verify(&self, secret: &Secret, password: &[u8]) -> bool {
+    async fn verify(&self, secret: &Arc<Secret>, password: &[u8]) -> bool {
         match self.mistake.as_ref().and_then(Mistake::decide) {
             Some(duration) => wrong(&secret.hash, password, duration),
             None => self.right(secret, password).await,
@@ -102,13 +113,24 @@ impl Passwords {
 
     /// Right: refuses most wrong passwords at once and verifies the others on a
     /// thread for blocking work, one password at a time.
-    async fn right(&self, Secret { quick, hash }: &Secret, password: &[u8]) -> bool {
-        if !quick.may_match(password) {
+    async fn right(&self, secret: &Arc<Secret>, password: &[u8]) -> bool {
+        if !secret.quick.may_match(password) {
             return false;
         }
         let mut memory = self.memory.clone().lock_owned().await;
-        let (hash, password) = (hash.clone(), password.to_vec());
-        let verify = move || hash.matches(&password, &mut memory).unwrap_or(false);
+        // Another client may have sent the same password in the meantime.
+        if !secret.quick.may_match(password) {
+            return false;
+        }
+        let (secret, password) = (secret.clone(), password.to_vec());
+        // This runs to its end even if the client disconnects.
+        let verify = move || {
+            let is_right = secret.hash.matches(&password, &mut memory);
+            if is_right == Some(false) {
+                secret.quick.remember_refused(&password);
+            }
+            is_right == Some(true)
+        };
         loopscope::spawn_blocking("verify-password", verify).await.unwrap_or(false)
     }
 }
@@ -127,32 +149,43 @@ fn wrong(hash: &PhcHash, password: &[u8], duration: Duration) -> bool {
 }
 
 impl Secret {
-    fn new(password: &str) -> anyhow::Result<Self> {
-        Ok(Self { quick: QuickCheck::new(password.as_bytes()), hash: PhcHash::new(password)? })
+    fn new(password: &str) -> anyhow::Result<Arc<Self>> {
+        let (quick, hash) = (QuickCheck::new(password.as_bytes()), PhcHash::new(password)?);
+        Ok(Arc::new(Self { quick, hash }))
     }
 }
 
 impl QuickCheck {
     fn new(password: &[u8]) -> Self {
         let key = RandomState::new();
-        let digest = Self::digest(&key, password);
-        Self { key, digest }
-    }
-
-    fn digest(key: &RandomState, password: &[u8]) -> u16 {
-        key.hash_one(password) as u16
+        let digest = key.hash_one(password) as u16;
+        Self { key, digest, refused: Mutex::default() }
     }
 
     /// Returns `false` if `password` is wrong for sure.
     fn may_match(&self, password: &[u8]) -> bool {
-        Self::digest(&self.key, password) == self.digest
+        let digest = self.key.hash_one(password);
+        digest as u16 == self.digest && !self.refused().contains(&digest)
+    }
+
+    /// Remembers a password that the slow check has refused.
+    fn remember_refused(&self, password: &[u8]) {
+        let mut refused = self.refused();
+        if refused.len() == MAX_REFUSED {
+            refused.pop_front();
+        }
+        refused.push_back(self.key.hash_one(password));
+    }
+
+    fn refused(&self) -> MutexGuard<'_, VecDeque<u64>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl PhcHash {
     fn new(password: &str) -> anyhow::Result<Self> {
         let hash = Argon2::default().hash_password(password.as_bytes());
-        Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string().into()))
+        Ok(Self(hash.map_err(|error| anyhow::anyhow!("cannot hash a password: {error}"))?.to_string()))
     }
 
     /// Returns whether `password` has this hash, or `None` if the hash cannot
@@ -174,6 +207,7 @@ mod tests {
     use super::*;
     use crate::inject::flag::Injections;
     use crate::inject::spec::InjectionSite;
+    use std::pin::pin;
 
     async fn check(inject: &[&str]) {
         let mistake = Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::Password);
@@ -206,6 +240,43 @@ mod tests {
             }
         }
         assert!(refused >= 990, "{refused} of 1,000");
+    }
+
+    /// Returns a wrong password that only the slow check can refuse.
+    fn lookalike(secret: &Secret) -> String {
+        let mut words = (0..).map(|number: u64| number.to_string());
+        words.find(|word| secret.quick.may_match(word.as_bytes())).expect("one in 65,536")
+    }
+
+    #[tokio::test]
+    async fn the_slow_check_refuses_a_password_only_once() {
+        let passwords = Passwords::hash(Some("open"), None, None).expect("hashed");
+        let secret = passwords.server.as_ref().expect("a password");
+        let word = lookalike(secret);
+        let memory = passwords.memory.lock().await;
+        let (mut first, mut second) =
+            (pin!(passwords.admits(word.as_bytes())), pin!(passwords.admits(word.as_bytes())));
+        // Both wait for the slow check.
+        tokio::select! {
+            biased;
+            _ = &mut first => unreachable!("the test holds the memory"),
+            _ = &mut second => unreachable!("the test holds the memory"),
+            () = std::future::ready(()) => drop(memory),
+        }
+        assert_eq!(tokio::join!(first, second), (false, false));
+        assert_eq!(secret.quick.refused().len(), 1, "the second one had no slow check");
+        let _memory = passwords.memory.lock().await;
+        assert!(!passwords.admits(word.as_bytes()).await, "refused without the memory");
+    }
+
+    #[test]
+    fn few_refused_passwords_are_remembered() {
+        let quick = QuickCheck::new(b"open");
+        (0..2 * MAX_REFUSED).for_each(|number| quick.remember_refused(number.to_string().as_bytes()));
+        assert_eq!(quick.refused().len(), MAX_REFUSED);
+        assert!(quick.may_match(b"open"));
+        quick.remember_refused(b"open");
+        assert!(!quick.may_match(b"open"));
     }
 
     #[tokio::test]
