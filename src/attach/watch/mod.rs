@@ -1,5 +1,6 @@
 //! Watches a process from outside: finds what blocks its event loops.
 
+mod guard_pause;
 mod observed_poll;
 mod place;
 mod poll_frame;
