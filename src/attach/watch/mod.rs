@@ -81,7 +81,7 @@ impl WatchBuilder {
     pub fn start(self) -> Result<Watch, WatchError> {
         access::check(self.pid)?;
         let process = Process::Other(self.pid);
-        access::check_tokio(self.pid)?;
+        access::check_tokio(process)?;
         let settings = self.settings.checked()?;
         let state = Arc::new(ScopeState::new(&settings));
         let source = Arc::new(ProcessSource::new(process, Arc::clone(&state)));
