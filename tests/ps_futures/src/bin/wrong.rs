@@ -5,7 +5,8 @@ use std::future::{Future, poll_fn};
 use std::hint;
 use std::io::Read;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,10 @@ use tokio::task::{JoinHandle, LocalSet, yield_now};
 use tokio::time::sleep;
 
 const FOREVER: Duration = Duration::from_secs(100_000);
-const SHORT: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_millis(1);
+
+/// The number of times that a task has come to the point before its wait.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 fn multi(workers: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("a runtime")
@@ -65,7 +69,20 @@ async fn is_never_polled() {
     hint::black_box(());
 }
 
+/// Returns once `is_so`.
+fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        thread::sleep(SHORT);
+    }
+}
+
+/// Returns once tasks have come to a wait so many times.
+fn wait_for(count: usize) {
+    wait_until(|| WAITING.load(SeqCst) == count);
+}
+
 async fn locks(lock: Arc<Mutex<u8>>) {
+    WAITING.fetch_add(1, SeqCst);
     *lock.lock().await += 1;
 }
 
@@ -76,6 +93,7 @@ async fn holds_the_lock(lock: Arc<Mutex<u8>>) {
 }
 
 async fn writes(lock: Arc<RwLock<u8>>) {
+    WAITING.fetch_add(1, SeqCst);
     *lock.write().await += 1;
 }
 
@@ -110,6 +128,7 @@ async fn polls_once_and_sleeps(lock: Arc<Mutex<u8>>) {
     let mut waiting = pin!(locks(lock));
     poll_fn(|context| {
         let _ = waiting.as_mut().poll(context);
+        WAITING.fetch_add(1, SeqCst);
         Poll::Ready(())
     })
     .await;
@@ -139,24 +158,29 @@ fn start(what: &str) {
         "lifo" => keep(multi(3), [spawns_and_blocks()]),
         "undriven" => keep(current(), [is_never_polled()]),
         "undriven_set" => {
-            thread::spawn(|| {
+            let (sender, spawned) = mpsc::channel();
+            thread::spawn(move || {
                 let set = LocalSet::new();
                 set.spawn_local(is_never_polled());
+                sender.send(()).expect("it waits for this");
                 thread::sleep(FOREVER);
                 drop(set);
             });
+            spawned.recv().expect("the thread sends");
         }
         "lock_queue" => {
             let runtime = multi(2);
             runtime.spawn(holds_the_lock(lock.clone()));
-            thread::sleep(SHORT);
+            wait_until(|| lock.try_lock().is_err());
             keep(runtime, (0..20).map(|_| locks(lock.clone())));
+            wait_for(20);
         }
         "table_queue" => {
             let runtime = multi(2);
             runtime.spawn(holds_the_table(table.clone()));
-            thread::sleep(SHORT);
+            wait_until(|| table.try_write().is_err());
             keep(runtime, (0..5).map(|_| writes(table.clone())));
+            wait_for(5);
         }
         "busy_lock" => keep(multi(2), (0..20).map(|_| locks_again_and_again(lock.clone()))),
         "cycle" => {
@@ -171,11 +195,12 @@ fn start(what: &str) {
             let runtime = multi(2);
             let guard = lock.try_lock().expect("it is free");
             runtime.spawn(polls_once_and_sleeps(lock.clone()));
-            thread::sleep(SHORT);
+            // Once within `locks`, and once after the poll.
+            wait_for(2);
             for _ in 0..4 {
                 runtime.spawn(locks(lock.clone()));
             }
-            thread::sleep(SHORT);
+            wait_for(6);
             drop(guard);
             std::mem::forget(runtime);
         }
