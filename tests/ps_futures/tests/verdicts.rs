@@ -6,7 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use loopscope::attach::{PsDocument, PsRuntimeKind, PsVerdict, PsVerdictKind, ps};
+use loopscope::attach::{
+    PsDocument, PsRuntimeKind, PsTask, PsTaskState, PsVerdict, PsVerdictKind, Registers, ps_with,
+};
 
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -24,7 +26,11 @@ impl Program {
     }
 
     fn read(&self) -> PsDocument {
-        ps(i32::try_from(self.0.id()).expect("it is an id")).expect("it can be read")
+        self.read_with(Registers::default())
+    }
+
+    fn read_with(&self, registers: Registers) -> PsDocument {
+        ps_with(i32::try_from(self.0.id()).expect("it is an id"), registers).expect("it can be read")
     }
 
     /// Reads until a document is as expected: a thread that runs meanwhile may
@@ -76,6 +82,9 @@ fn a_blocked_thread_is_tied_to_the_task_that_it_polls() {
         let reason = "it polls `wrong::calls_blocking_code`, and no other task can run on it";
         assert_found(case, PsVerdictKind::BlockedWorker, true, &["calls_blocking_code"], reason);
     }
+    let reason = "it polls `wrong::calls_deep_blocking_code`, and no other task can run on it";
+    let deep = ["calls_deep_blocking_code"];
+    assert_found("blocked_deep", PsVerdictKind::BlockedWorker, true, &deep, reason);
     let both = ["calls_blocking_code"; 2];
     assert_found("all_blocked", PsVerdictKind::BlockedRuntime, true, &both, "all 2 workers are blocked");
 }
@@ -121,6 +130,16 @@ fn a_busy_lock_is_no_verdict() {
     for _ in 0..3 {
         let document = program.read();
         assert!(document.verdicts.is_empty(), "{document:#?}");
+    }
+}
+
+#[test]
+fn a_busy_runtime_whose_stacks_are_not_read_is_no_verdict() {
+    for case in ["busy_current", "busy_job", "busy_workers"] {
+        let document = Program::start(case).read_with(Registers::Passive);
+        let is_woken = |task: &PsTask| task.state == PsTaskState::Notified;
+        assert!(document.tasks.iter().any(is_woken), "{case}: {document:#?}");
+        assert!(document.verdicts.is_empty(), "{case}: {document:#?}");
     }
 }
 

@@ -44,6 +44,23 @@ fn computes() {
     }
 }
 
+/// Blocks with more than 128 KiB of stack below its caller.
+#[inline(never)]
+fn blocks_deep(depth: usize) {
+    let room = hint::black_box([0_u8; 8 << 10]);
+    if depth == 0 {
+        blocks();
+    } else {
+        blocks_deep(depth - 1);
+    }
+    hint::black_box(&room);
+}
+
+async fn calls_deep_blocking_code() {
+    yield_now().await;
+    blocks_deep(16);
+}
+
 async fn calls_blocking_code() {
     yield_now().await;
     blocks();
@@ -136,6 +153,13 @@ async fn polls_once_and_sleeps(lock: Arc<Mutex<u8>>) {
     waiting.await;
 }
 
+/// Leaves a woken task to the runtime, and computes.
+async fn spawns_and_computes() {
+    tokio::spawn(is_never_polled());
+    WAITING.fetch_add(1, SeqCst);
+    computes();
+}
+
 fn keep<F: Future + Send + 'static>(runtime: Runtime, tasks: impl IntoIterator<Item = F>)
 where
     F::Output: Send,
@@ -150,10 +174,29 @@ fn start(what: &str) {
     let (lock, table) = (Arc::new(Mutex::new(0)), Arc::new(RwLock::new(0)));
     match what {
         "blocked" => keep(multi(3), [calls_blocking_code()]),
+        "blocked_deep" => keep(multi(3), [calls_deep_blocking_code()]),
         "blocked_current" => {
             thread::spawn(|| current().block_on(async { tokio::spawn(calls_blocking_code()).await }));
         }
         "computing" => keep(multi(3), [calls_computing_code()]),
+        "busy_current" => {
+            thread::spawn(|| current().block_on(spawns_and_computes()));
+            wait_for(1);
+        }
+        "busy_job" => {
+            let runtime = multi(1);
+            runtime.spawn_blocking(|| current().block_on(spawns_and_computes()));
+            std::mem::forget(runtime);
+            wait_for(1);
+        }
+        "busy_workers" => {
+            let mut busy = Builder::new_multi_thread();
+            let busy = busy.worker_threads(1).thread_name("app").build().expect("a runtime");
+            keep(busy, [spawns_and_computes()]);
+            wait_for(1);
+            // It has as many workers, which wait, and no tasks.
+            std::mem::forget(multi(1));
+        }
         "all_blocked" => keep(multi(2), [calls_blocking_code(), calls_blocking_code()]),
         "lifo" => keep(multi(3), [spawns_and_blocks()]),
         "undriven" => keep(current(), [is_never_polled()]),
