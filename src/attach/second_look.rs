@@ -21,9 +21,9 @@ const MILLIS_BETWEEN_LOOKS: [u64; 7] = [61, 139, 83, 127, 71, 149, 97];
 const MIN_LOOKS: usize = 10;
 
 /// Returns what has lasted for a second: looks again until then, or until it
-/// has changed. `known_locks` has the addresses of locks of which a verdict says
-/// what is wrong with them; `is_unchanged` says whether a task is in the same
-/// state as at the first look.
+/// has changed. `known_locks` has the addresses of locks of which a verdict
+/// says what is wrong with them; `is_unchanged` says whether a task is in the
+/// same state as at the first look.
 pub(super) fn verdicts(
     first: &FirstLook<'_>,
     known_locks: &HashSet<u64>,

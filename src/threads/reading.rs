@@ -32,8 +32,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Drops memory that is not needed and, unless `is_whole`, what is more than
-    /// a usual copy of the stack.
+    /// Drops memory that is not needed and, unless `is_whole`, what is more
+    /// than a usual copy of the stack.
     pub(super) fn shorten(&mut self, is_whole: bool) {
         if let Some(stack) = &mut self.stack {
             stack.copy.bytes.truncate(if is_whole { MAX_STACK_BYTES } else { STACK_BYTES });

@@ -1,9 +1,8 @@
 //! When a thread that begins one poll after the other is guarded again.
 
-use crate::attach::watch::sampler::LOOKS_PER_THRESHOLD;
-
-/// A longer pause would hide a poll that computes for two thresholds.
-const MAX_LOOKS: u32 = LOOKS_PER_THRESHOLD;
+/// These are as long as the threshold. A longer pause would hide a poll that
+/// computes for twice that time.
+const MAX_LOOKS: u32 = 4;
 
 /// How many looks pass without a guard, after one that was written to. Each
 /// write that hits costs the thread time, and a thread with many polls of the

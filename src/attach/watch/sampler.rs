@@ -31,7 +31,7 @@ const MAX_THREADS: usize = 4096;
 const EARLY_READS: u32 = 64;
 const EARLY_READS_PER_SECOND: f64 = 20.0;
 /// Looks come this many times in a threshold, within the limits below.
-pub(super) const LOOKS_PER_THRESHOLD: u32 = 4;
+const LOOKS_PER_THRESHOLD: u32 = 4;
 const MIN_PERIOD: Duration = Duration::from_millis(1);
 const MAX_PERIOD: Duration = Duration::from_millis(50);
 
