@@ -15,9 +15,9 @@ use crate::watchdog::{stack_capture, syscalls};
 
 /// How long a thread that computes may take until it has a sample.
 const SAMPLE_TIMEOUT: Duration = Duration::from_millis(200);
-/// How much of a stack is copied: what a thread is follows from its outermost
-/// frames. A build for debugging may have large futures on the stack, several
-/// times.
+/// How much of a stack is copied at most: what a thread is follows from its
+/// outermost frames. A build for debugging may have large futures on the stack,
+/// several times.
 const MAX_STACK_BYTES: usize = 1 << 20;
 /// How often a thread is read until nothing changes meanwhile.
 const MAX_ATTEMPTS: u32 = 3;
@@ -90,7 +90,13 @@ fn waiting(
 ) -> Option<Reading> {
     let process = unwinder.process();
     let thread = map.thread(tid, call.sp);
-    let copy = passive::copy_at_most(process, thread, call.sp, call.pc, MAX_STACK_BYTES)?;
+    let mut copy = passive::copy(process, thread, call.sp, call.pc)?;
+    // Of a thread of this process, the first copy is a short one: above its
+    // stack there may be tasks, and copies of them look like tasks.
+    let is_cut = process.other_pid().is_none() && copy.bytes.len() == STACK_BYTES;
+    if is_cut && stack_capture::unwind(&copy, Some(call), unwinder).evidence == Evidence::Leaf {
+        copy = passive::copy_at_most(process, thread, call.sp, call.pc, MAX_STACK_BYTES)?;
+    }
     let unwound = unwind(&copy, Some(call), unwinder);
     (Look::at(process, tid) == look).then_some(())?;
     let info = call_info(process, call, syscalls::find(call.number));
