@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::os;
+
 /// Why a process cannot be read. The `Display` text is one sentence: what is
 /// missing, and the least that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +153,12 @@ const AS_ROOT_WITH_FILES: &str = "run loopscope as root, or give it the capabili
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotDumpable { pid } | Self::FilesOfOtherUser { pid } if *pid == os::getpid() => write!(
+                f,
+                "the files of this process in /proc belong to another user, because the process is not dumpable: \
+                 its program has capabilities of its file or cannot be read, or it has changed its user; \
+                 prctl(PR_SET_DUMPABLE, 1) gives them back, and lets processes of the same user read its memory"
+            ),
             Self::NotFound { pid } => write!(f, "there is no process {pid}"),
             Self::NotAProcess { tid, pid } => {
                 write!(f, "{tid} is a thread of process {pid}: give the id of the process")
@@ -268,3 +276,19 @@ impl fmt::Display for AttachError {
 }
 
 impl std::error::Error for AttachError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_reads_itself_is_not_told_to_run_another_program() {
+        let pid = os::getpid();
+        for error in [AttachError::NotDumpable { pid }, AttachError::FilesOfOtherUser { pid }] {
+            let text = error.to_string();
+            assert!(text.contains("prctl(PR_SET_DUMPABLE, 1)") && !text.contains("run loopscope"), "{text}");
+        }
+        let other = AttachError::FilesOfOtherUser { pid: pid + 1 }.to_string();
+        assert!(other.contains(AS_ROOT_WITH_FILES), "{other}");
+    }
+}

@@ -16,4 +16,6 @@ pub(super) struct FirstLook<'a> {
     pub(super) runtimes: &'a [PsRuntime],
     pub(super) task_reader: &'a TaskReader,
     pub(super) thread_reader: &'a ThreadReader,
+    /// The thread of the process that reads it, if it does nothing else.
+    pub(super) reading_thread: Option<i32>,
 }

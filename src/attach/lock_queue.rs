@@ -4,7 +4,8 @@
 //! So it must not do that for long: the waiter that is the next in line stays
 //! the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
 
 use crate::attach::document::{PsLeaf, PsTask, PsTaskState, PsVerdict, PsVerdictKind};
 use crate::attach::first_look::FirstLook;
@@ -16,7 +17,8 @@ use crate::tasks::{FoundTask, TaskReader, WaitList};
 const MIN_WAITERS: usize = 3;
 /// The number of locks that are looked at.
 const MAX_LOCKS: usize = 64;
-/// The number of tasks that are searched for what holds the locks.
+/// The number of tasks that are searched for what holds the locks, for all of
+/// them together.
 const MAX_SEARCHED: usize = 4_096;
 /// A verdict names at most this many tasks.
 const MAX_TASKS: usize = 1_000;
@@ -37,13 +39,14 @@ struct Lock<'a> {
 /// The locks that may be stuck.
 #[derive(Debug)]
 pub(super) struct LockQueues<'a> {
+    /// When the first queue was read.
+    pub(super) since: Instant,
     locks: Vec<Lock<'a>>,
 }
 
 impl<'a> LockQueues<'a> {
-    /// Returns the locks with many waiters. Those of which a verdict says what
-    /// is wrong with them are left out.
-    pub(super) fn new(first: &FirstLook<'a>, verdicts: &[PsVerdict]) -> Self {
+    /// Returns the locks with many waiters, without those in `known`.
+    pub(super) fn new(first: &FirstLook<'a>, known: &HashSet<u64>) -> Self {
         let mut locks = BTreeMap::<u64, (&str, Vec<&PsTask>)>::new();
         for task in first.tasks.iter().filter(|task| task.state == PsTaskState::Idle) {
             for (address, of) in waits(task.leaf.as_ref()) {
@@ -53,21 +56,14 @@ impl<'a> LockQueues<'a> {
                 }
             }
         }
-        let is_futurelock = |verdict: &&PsVerdict| verdict.kind == PsVerdictKind::Futurelock;
-        let named: Vec<u64> = verdicts.iter().filter(is_futurelock).flat_map(|v| v.tasks.clone()).collect();
-        let is_known = |address: u64| {
-            let of_task = |task: &&PsTask| named.contains(&task.address);
-            let is_same =
-                |leaf: &PsLeaf| matches!(leaf, PsLeaf::Semaphore { address: of, .. } if *of == address);
-            first.tasks.iter().filter(of_task).filter_map(|task| task.leaf.as_ref()).any(is_same)
-        };
         let long = locks.into_iter().filter(|(_, (_, waiters))| waiters.len() >= MIN_WAITERS);
-        let locks = long.filter(|(address, _)| !is_known(*address)).take(MAX_LOCKS);
+        let locks = long.filter(|(address, _)| !known.contains(address)).take(MAX_LOCKS);
         let lock = |(address, (of, waiters))| {
             let list = first.task_reader.wait_list(address).filter(|list| list.waiters >= MIN_WAITERS)?;
             Some(Lock { address, of, list, waiters })
         };
-        Self { locks: locks.filter_map(lock).collect() }
+        let since = Instant::now();
+        Self { since, locks: locks.filter_map(lock).collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,9 +86,20 @@ impl<'a> LockQueues<'a> {
         self.locks.retain(|lock| lock.waiters.len() >= MIN_WAITERS);
     }
 
-    /// Returns a verdict for each lock that is left.
-    pub(super) fn verdicts(&self, first: &FirstLook<'_>, futures: &mut FutureReader) -> Vec<PsVerdict> {
-        self.locks.iter().map(|lock| lock.verdict(first, futures)).collect()
+    /// Returns a verdict for each lock that is left. Its next waiter has been
+    /// the same for `time`.
+    pub(super) fn verdicts(
+        &self,
+        first: &FirstLook<'_>,
+        futures: &mut FutureReader,
+        time: Duration,
+    ) -> Vec<PsVerdict> {
+        let max_searched = MAX_SEARCHED / self.locks.len().max(1);
+        let verdict = |lock: &Lock<'_>| {
+            let holders = lock.holders(first, futures, max_searched);
+            lock.verdict(&holders, time)
+        };
+        self.locks.iter().map(verdict).collect()
     }
 }
 
@@ -114,10 +121,9 @@ fn waits(leaf: Option<&PsLeaf>) -> Vec<(u64, &str)> {
 impl Lock<'_> {
     /// No evidence of the holder is exact: a variable may still have the bytes
     /// of a guard or a future that was moved or dropped.
-    fn verdict(&self, first: &FirstLook<'_>, futures: &mut FutureReader) -> PsVerdict {
-        let holders = self.holders(first, futures);
+    fn verdict(&self, holders: &[(Hold, &PsTask)], time: Duration) -> PsVerdict {
         let unpolled = holders.iter().find(|(hold, _)| *hold == Hold::UnpolledFuture);
-        let what = match (unpolled, &holders[..]) {
+        let what = match (unpolled, holders) {
             (Some((_, task)), _) => {
                 format!("`{}` has a future that was granted the lock and is not polled", task.kind)
             }
@@ -136,7 +142,7 @@ impl Lock<'_> {
                 self.waiters.len(),
                 self.of,
                 self.address,
-                text::duration(first.at.elapsed())
+                text::duration(time)
             ),
             tasks: tasks.map(|task| task.address).collect(),
             threads: Vec::new(),
@@ -145,12 +151,17 @@ impl Lock<'_> {
 
     /// Returns the tasks that have something of the lock in a variable of an
     /// async function.
-    fn holders<'t>(&self, first: &FirstLook<'t>, futures: &mut FutureReader) -> Vec<(Hold, &'t PsTask)> {
+    fn holders<'t>(
+        &self,
+        first: &FirstLook<'t>,
+        futures: &mut FutureReader,
+        max_searched: usize,
+    ) -> Vec<(Hold, &'t PsTask)> {
         let pairs = first.found.iter().zip(first.tasks);
         let idle = pairs.filter(|(_, task)| task.state == PsTaskState::Idle && !task.is_blocking);
         let hold = |(found, task): (&FoundTask, &'t PsTask)| {
             Some((futures.hold(found.place(), self.address)?, task))
         };
-        idle.take(MAX_SEARCHED).filter_map(hold).collect()
+        idle.take(max_searched).filter_map(hold).collect()
     }
 }

@@ -4,12 +4,18 @@
 //! So it must stay in that state while no thread runs that could poll it: each
 //! has been in one and the same wait since before the task was read.
 
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
 use crate::attach::document::{
     PsRole, PsRuntime, PsRuntimeKind, PsTask, PsTaskState, PsThread, PsThreadState, PsVerdict, PsVerdictKind,
 };
 use crate::attach::first_look::FirstLook;
 use crate::report::text;
+use crate::threads::role;
 
+/// So many runtimes are looked at.
+const MAX_RUNTIMES: usize = 64;
 /// A verdict names at most this many tasks.
 const MAX_TASKS: usize = 1_000;
 
@@ -29,7 +35,7 @@ enum Evidence {
 struct Unpolled<'a> {
     runtime: &'a PsRuntime,
     evidence: Evidence,
-    /// The threads that must not run.
+    /// The threads that must not run, sorted.
     threads: Vec<i32>,
     tasks: Vec<&'a PsTask>,
 }
@@ -43,21 +49,27 @@ pub(super) struct NotScheduled<'a> {
 impl<'a> NotScheduled<'a> {
     /// Returns the woken tasks of runtimes of which no thread seems to run.
     pub(super) fn new(first: &FirstLook<'a>) -> Self {
-        let unpolled = |runtime: &'a PsRuntime| {
-            let is_woken = |task: &&PsTask| {
-                task.runtime == Some(runtime.handle)
-                    && !task.is_blocking
-                    && task.state == PsTaskState::Notified
-            };
-            let tasks: Vec<_> = first.tasks.iter().filter(is_woken).collect();
-            if tasks.is_empty() {
-                return None;
+        let mut woken = HashMap::<u64, Vec<&PsTask>>::new();
+        let is_woken = |task: &&PsTask| !task.is_blocking && task.state == PsTaskState::Notified;
+        for task in first.tasks.iter().filter(is_woken) {
+            if let Some(handle) = task.runtime {
+                woken.entry(handle).or_default().push(task);
             }
-            let have_not_run = |tids: &[i32]| first.thread_reader.have_not_run(tids);
-            let (evidence, threads) = evidence(runtime, first.runtimes, first.threads, have_not_run)?;
+        }
+        if woken.is_empty() {
+            return Self { runtimes: Vec::new() };
+        }
+        let asleep = asleep(first, first.threads.iter().map(|thread| thread.tid));
+        let unpolled = |(runtime, tasks): (&'a PsRuntime, Vec<&'a PsTask>)| {
+            let have_not_run = |tids: &[i32]| tids.iter().all(|tid| asleep.contains(tid));
+            let runtimes = first.runtimes;
+            let (evidence, threads) =
+                evidence(runtime, runtimes, first.threads, first.reading_thread, have_not_run)?;
             Some(Unpolled { runtime, evidence, threads, tasks })
         };
-        Self { runtimes: first.runtimes.iter().filter_map(unpolled).collect() }
+        let with_woken = |runtime: &'a PsRuntime| Some((runtime, woken.remove(&runtime.handle)?));
+        let suspects = first.runtimes.iter().filter_map(with_woken).take(MAX_RUNTIMES);
+        Self { runtimes: suspects.filter_map(unpolled).collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,64 +78,97 @@ impl<'a> NotScheduled<'a> {
 
     /// Keeps what has not changed since the first look.
     pub(super) fn retain(&mut self, first: &FirstLook<'_>, mut is_unchanged: impl FnMut(&PsTask) -> bool) {
-        let reader = first.thread_reader;
         for runtime in &mut self.runtimes {
             runtime.tasks.retain(|task| is_unchanged(task));
-            let has_new_thread = || {
-                let ids = reader.current_ids();
-                runtime.evidence == Evidence::AllThreads
-                    && ids.iter().any(|tid| !runtime.threads.contains(tid))
-            };
-            if !reader.have_not_run(&runtime.threads) || has_new_thread() {
-                runtime.tasks.clear();
-            }
         }
         self.runtimes.retain(|runtime| !runtime.tasks.is_empty());
+        if self.runtimes.is_empty() {
+            return;
+        }
+        // Only after the tasks: a thread may poll one directly before.
+        let threads: HashSet<i32> =
+            self.runtimes.iter().flat_map(|runtime| runtime.threads.clone()).collect();
+        let asleep = asleep(first, threads.into_iter());
+        let ids = first.thread_reader.current_ids();
+        let is_new = |tid: &i32, threads: &[i32]| threads.binary_search(tid).is_err();
+        self.runtimes.retain(|Unpolled { evidence, threads, .. }| {
+            let has_new_thread =
+                *evidence == Evidence::AllThreads && ids.iter().any(|tid| is_new(tid, threads));
+            !has_new_thread && threads.iter().all(|tid| asleep.contains(tid))
+        });
     }
 
-    /// Returns a verdict for each runtime that is left.
-    pub(super) fn verdict(&self, first: &FirstLook<'_>) -> Vec<PsVerdict> {
-        self.runtimes.iter().map(|runtime| runtime.verdict(first)).collect()
+    /// Returns a verdict for each runtime that is left. Its tasks have not been
+    /// polled for `time`.
+    pub(super) fn verdicts(&self, threads: &[PsThread], time: Duration) -> Vec<PsVerdict> {
+        self.runtimes.iter().map(|runtime| runtime.verdict(threads, time)).collect()
     }
+}
+
+/// Returns which of the threads have not run since the first look.
+fn asleep(first: &FirstLook<'_>, tids: impl Iterator<Item = i32>) -> HashSet<i32> {
+    tids.filter(|tid| first.thread_reader.have_not_run(&[*tid])).collect()
+}
+
+/// Returns whether the thread belongs to no runtime only as far as its stack
+/// shows, and the stack was not read whole: it may be any thread of a runtime.
+fn is_unread(thread: &PsThread) -> bool {
+    thread.role == PsRole::Other && (thread.stack.is_empty() || thread.state == PsThreadState::Unknown)
+}
+
+/// Returns whether the thread is a job of the blocking pool that runs a
+/// `block_on`.
+fn is_job_with_block_on(thread: &PsThread) -> bool {
+    thread.role == PsRole::Blocking && role::is_block_on_in_job(&thread.stack)
 }
 
 /// Returns the threads that could poll the tasks of a runtime, if none of them
 /// has run since the first look. `None` if one has, or if a verdict on the
-/// threads says why the tasks wait.
+/// threads says why the tasks wait. `reading_thread` polls nothing.
 fn evidence(
     runtime: &PsRuntime,
     runtimes: &[PsRuntime],
     threads: &[PsThread],
+    reading_thread: Option<i32>,
     have_not_run: impl Fn(&[i32]) -> bool,
 ) -> Option<(Evidence, Vec<i32>)> {
-    let with = |roles: &[PsRole]| -> Vec<i32> {
-        threads.iter().filter(|thread| roles.contains(&thread.role)).map(|thread| thread.tid).collect()
+    let with = |is_poller: &dyn Fn(&PsThread) -> bool| -> Vec<i32> {
+        let may_poll = |thread: &&PsThread| {
+            let may_be_any = thread.role == PsRole::Runtime || is_unread(thread);
+            is_poller(thread) || may_be_any && Some(thread.tid) != reading_thread
+        };
+        threads.iter().filter(may_poll).map(|thread| thread.tid).collect()
     };
+    let is_worker = |thread: &PsThread| thread.role == PsRole::Worker;
+    let runs_block_on = |thread: &PsThread| thread.role == PsRole::BlockOn || is_job_with_block_on(thread);
     let is_blocked =
         |role| move |thread: &&PsThread| thread.role == role && thread.state == PsThreadState::Blocked;
+    let is_waiting = |thread: &PsThread| thread.state == PsThreadState::Waiting;
     let all = || threads.iter().map(|thread| thread.tid).collect::<Vec<_>>();
     let of_kind = |kind| runtimes.iter().filter(move |runtime| runtime.kind == kind);
     match runtime.kind {
         PsRuntimeKind::MultiThread => {
-            let workers = with(&[PsRole::Worker]);
+            let workers = threads.iter().filter(|thread| is_worker(thread)).count();
             let blocked = threads.iter().filter(is_blocked(PsRole::Worker)).count();
-            if !workers.is_empty() && blocked == workers.len() {
+            if workers > 0 && blocked == workers {
                 return None;
             }
             // A runtime without tasks is not known, and its workers are.
             let known = of_kind(PsRuntimeKind::MultiThread).map(|runtime| runtime.workers);
             let known = known.sum::<Option<usize>>();
-            let (evidence, pollers) = if known == Some(workers.len()) {
-                (Evidence::Workers, with(&[PsRole::Worker, PsRole::Runtime]))
+            let (evidence, pollers) = if known == Some(workers) {
+                (Evidence::Workers, with(&is_worker))
             } else {
                 (Evidence::AllThreads, all())
             };
             have_not_run(&pollers).then_some((evidence, pollers))
         }
         _ if threads.iter().any(|thread| is_blocked(PsRole::BlockOn)(&thread)) => None,
+        // What it waits for is not known: work, or something in a poll.
+        _ if threads.iter().any(|thread| is_job_with_block_on(thread) && is_waiting(thread)) => None,
         _ if have_not_run(&all()) => Some((Evidence::AllThreads, all())),
         PsRuntimeKind::CurrentThread | PsRuntimeKind::LocalSet => {
-            let pollers = with(&[PsRole::BlockOn, PsRole::Runtime]);
+            let pollers = with(&runs_block_on);
             have_not_run(&pollers).then_some((Evidence::BlockOns, pollers))
         }
         PsRuntimeKind::Unknown => None,
@@ -131,8 +176,8 @@ fn evidence(
 }
 
 impl Unpolled<'_> {
-    fn verdict(&self, first: &FirstLook<'_>) -> PsVerdict {
-        let time = text::duration(first.at.elapsed());
+    fn verdict(&self, threads: &[PsThread], time: Duration) -> PsVerdict {
+        let time = text::duration(time);
         let kind = self.tasks.first().map_or("", |task| task.kind.as_str());
         let what = match self.tasks.len() {
             1 => format!("the task `{kind}` was woken at least {time} ago and was not polled since"),
@@ -144,7 +189,7 @@ impl Unpolled<'_> {
             kind: PsVerdictKind::NotScheduled,
             // A program may run its current-thread runtime now and then.
             is_certain: self.runtime.kind == PsRuntimeKind::MultiThread,
-            reason: format!("{what}: {}", self.why(first.threads)),
+            reason: format!("{what}: {}", self.why(threads)),
             tasks: self.tasks.iter().take(MAX_TASKS).map(|task| task.address).collect(),
             threads: Vec::new(),
         }
@@ -182,7 +227,7 @@ impl Unpolled<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding;
+    use crate::finding::{self, Frame, FrameKind};
 
     fn thread(tid: i32, role: PsRole, state: PsThreadState) -> PsThread {
         PsThread {
@@ -198,9 +243,13 @@ mod tests {
             task: None,
             seconds: None,
             site: None,
-            stack: Vec::new(),
+            stack: vec![frame("app::main", FrameKind::Application)],
             evidence: finding::Evidence::Stack,
         }
+    }
+
+    fn frame(function: &str, kind: FrameKind) -> Frame {
+        Frame { function: function.to_owned(), file: None, line: None, column: None, kind, recovered: false }
     }
 
     fn runtime(kind: PsRuntimeKind, workers: Option<usize>) -> PsRuntime {
@@ -211,7 +260,7 @@ mod tests {
     fn of(runtime: &PsRuntime, threads: &[PsThread], asleep: &[i32]) -> Option<Evidence> {
         let have_not_run = |tids: &[i32]| tids.iter().all(|tid| asleep.contains(tid));
         let runtimes = std::slice::from_ref(runtime);
-        evidence(runtime, runtimes, threads, have_not_run).map(|(evidence, _)| evidence)
+        evidence(runtime, runtimes, threads, None, have_not_run).map(|(evidence, _)| evidence)
     }
 
     #[test]
@@ -247,5 +296,58 @@ mod tests {
         let unknown = runtime(PsRuntimeKind::Unknown, None);
         assert_eq!(of(&unknown, &threads, &[2]), None);
         assert_eq!(of(&unknown, &threads, &[1, 2]), Some(Evidence::AllThreads));
+    }
+
+    #[test]
+    fn a_thread_without_a_whole_stack_may_be_one_of_the_runtime() {
+        use PsRole::{Other, Worker};
+        use PsThreadState::{Parked, Running, Unknown};
+        let without_stack = |tid, state| PsThread { stack: Vec::new(), ..thread(tid, Other, state) };
+        for unread in [without_stack(3, Running), without_stack(3, Unknown), thread(3, Other, Unknown)] {
+            let threads = [thread(1, Worker, Parked), thread(2, Worker, Parked), unread];
+            let multi = runtime(PsRuntimeKind::MultiThread, Some(2));
+            assert_eq!(of(&multi, &threads, &[1, 2]), None, "it may be a worker of another runtime");
+            assert_eq!(of(&multi, &threads, &[1, 2, 3]), Some(Evidence::Workers));
+            for kind in [PsRuntimeKind::CurrentThread, PsRuntimeKind::LocalSet] {
+                let current = runtime(kind, None);
+                assert_eq!(of(&current, &threads, &[2]), None, "it may run the runtime");
+                assert_eq!(of(&current, &threads, &[2, 3]), Some(Evidence::BlockOns));
+                let have_not_run = |tids: &[i32]| tids == [2] || tids.is_empty();
+                let runtimes = std::slice::from_ref(&current);
+                let found = evidence(&current, runtimes, &threads, Some(3), have_not_run);
+                assert_eq!(found, Some((Evidence::BlockOns, Vec::new())), "it reads the process");
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_of_the_blocking_pool_may_run_a_runtime() {
+        use PsRole::{Blocking, Worker};
+        use PsThreadState::{Parked, Running, Waiting};
+        const POOL: &str = "tokio::runtime::blocking::pool::Inner::run";
+        const BLOCK_ON: &str = "tokio::runtime::runtime::Runtime::block_on";
+        let job = |state, functions: &[&str]| {
+            let frames = functions.iter().map(|function| frame(function, FrameKind::Runtime));
+            PsThread { stack: frames.collect(), ..thread(2, Blocking, state) }
+        };
+        let current = runtime(PsRuntimeKind::CurrentThread, None);
+        let with = |job| [thread(1, Worker, Parked), job];
+        let evidence = |job, asleep| of(&current, &with(job), asleep);
+        assert_eq!(evidence(job(Running, &[BLOCK_ON, POOL]), &[1]), None);
+        assert_eq!(evidence(job(Waiting, &[BLOCK_ON, POOL]), &[2]), None, "it may be blocked in a poll");
+        assert_eq!(evidence(job(Running, &[POOL]), &[1]), Some(Evidence::BlockOns));
+        let receives = [
+            "tokio::runtime::park::CachedParkThread::block_on",
+            "tokio::sync::mpsc::bounded::Receiver<T>::blocking_recv",
+            POOL,
+        ];
+        assert_eq!(evidence(job(Waiting, &receives), &[2]), Some(Evidence::BlockOns));
+        let has_left = [
+            "tokio::task::blocking::block_in_place",
+            "tokio::runtime::scheduler::multi_thread::worker::Context::run_task",
+            "tokio::runtime::context::runtime::enter_runtime",
+            POOL,
+        ];
+        assert_eq!(evidence(job(Waiting, &has_left), &[2]), Some(Evidence::BlockOns));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::attach::access;
 use crate::attach::document::PsDocument;
 use crate::attach::error::AttachError;
-use crate::attach::ps::{self, Bounds};
+use crate::attach::ps::{self, Bounds, Readers};
 use crate::futures::FutureReader;
 use crate::lock::Lock;
 use crate::os;
@@ -23,6 +23,7 @@ const BOUNDS: Bounds = Bounds {
     awaits_time: Duration::from_secs(10),
     // They take 70 MB while a result is kept.
     max_tasks: 50_000,
+    is_on_own_thread: false,
 };
 /// The debug information that is read to find what tasks await.
 const MAX_DEBUG_INFO_BYTES: u64 = 128 << 20;
@@ -42,7 +43,10 @@ static READING: PerProcess<Lock<()>> = PerProcess::new();
 ///
 /// # Errors
 ///
-/// If a sandbox does not let the process read its own memory.
+/// If a sandbox does not let the process read its own memory. If the process is
+/// not dumpable, as one whose program has capabilities of its file, and not
+/// that of root: its files in `/proc` belong to root then, unless it calls
+/// `prctl(PR_SET_DUMPABLE, 1)`.
 ///
 /// # Examples
 ///
@@ -64,7 +68,7 @@ static READING: PerProcess<Lock<()>> = PerProcess::new();
 /// [`PsCoverage::notes`]: crate::attach::PsCoverage::notes
 /// [`PsTask::chain_missing`]: crate::attach::PsTask::chain_missing
 pub fn ps_own() -> Result<PsDocument, AttachError> {
-    read(&[])
+    read(&[], BOUNDS)
 }
 
 /// As [`ps_own`], on a thread that does nothing else: its priority becomes low.
@@ -72,15 +76,16 @@ pub fn ps_own() -> Result<PsDocument, AttachError> {
 /// the blocking pool that waits for it. Their runtime is left out.
 pub(crate) fn ps_own_for(asking: &[u64]) -> Result<PsDocument, AttachError> {
     os::lower_priority(NICE);
-    read(asking)
+    read(asking, Bounds { is_on_own_thread: true, ..BOUNDS })
 }
 
-fn read(asking: &[u64]) -> Result<PsDocument, AttachError> {
+fn read(asking: &[u64], bounds: Bounds) -> Result<PsDocument, AttachError> {
     access::check(os::getpid())?;
     let _one_at_a_time = READING.get().lock();
-    let mut threads = ThreadReader::new(Process::Own).with_registers(Registers::Passive);
-    let mut futures = FutureReader::new(Process::Own).with_max_debug_info(MAX_DEBUG_INFO_BYTES);
-    ps::read(Process::Own, &mut threads, &mut futures, BOUNDS, |list| leave_out(list, asking))
+    let threads = ThreadReader::new(Process::Own).with_registers(Registers::Passive);
+    let futures = FutureReader::new(Process::Own).with_max_debug_info(MAX_DEBUG_INFO_BYTES);
+    let mut readers = Readers::new(threads, futures);
+    ps::read(Process::Own, &mut readers, bounds, |list| leave_out(list, asking))
 }
 
 /// Removes the tasks with these ids, and all tasks of their runtimes.

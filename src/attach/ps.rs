@@ -29,11 +29,13 @@ pub(super) struct Bounds {
     pub(super) awaits_time: Duration,
     /// So many tasks are described.
     pub(super) max_tasks: usize,
+    /// Whether the calling thread does nothing else than to read.
+    pub(super) is_on_own_thread: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { awaits_time: Duration::MAX, max_tasks: usize::MAX }
+        Self { awaits_time: Duration::MAX, max_tasks: usize::MAX, is_on_own_thread: true }
     }
 }
 
@@ -68,7 +70,7 @@ pub fn ps_with(pid: i32, registers: Registers) -> Result<PsDocument, AttachError
 pub struct PsReader {
     pid: i32,
     registers: Registers,
-    kept: Option<(ThreadReader, FutureReader)>,
+    kept: Option<Readers>,
 }
 
 impl PsReader {
@@ -110,29 +112,48 @@ impl PsReader {
     fn read_once(&mut self) -> Result<PsDocument, AttachError> {
         access::check(self.pid)?;
         let process = Process::Other(self.pid);
-        let new = || (ThreadReader::new(process).with_registers(self.registers), FutureReader::new(process));
+        let new = || {
+            let threads = ThreadReader::new(process).with_registers(self.registers);
+            Readers::new(threads, FutureReader::new(process))
+        };
         // Another program, or a library that was loaded since, may have other
         // code at the same addresses.
-        let kept = self.kept.take().filter(|(_, futures)| futures.has_current_images());
-        let (threads, futures) = self.kept.insert(kept.unwrap_or_else(new));
-        read(process, threads, futures, Bounds::default(), |_| {})
+        let kept = self.kept.take().filter(|kept| kept.futures.has_current_images());
+        let readers = self.kept.insert(kept.unwrap_or_else(new));
+        read(process, readers, Bounds::default(), |_| {})
     }
 
     /// Returns whether the process has the programs and libraries that it had
     /// when it was read.
     fn is_still_the_same(&self) -> bool {
-        self.kept.as_ref().is_some_and(|(_, futures)| futures.has_current_images())
+        self.kept.as_ref().is_some_and(|kept| kept.futures.has_current_images())
+    }
+}
+
+/// What reads a process, and what it has found out about its programs and
+/// libraries.
+#[derive(Debug)]
+pub(super) struct Readers {
+    threads: ThreadReader,
+    futures: FutureReader,
+    /// Whether they name the version of Tokio. `None` before the first reading.
+    is_tokio_named: Option<bool>,
+}
+
+impl Readers {
+    pub(super) fn new(threads: ThreadReader, futures: FutureReader) -> Self {
+        Self { threads, futures, is_tokio_named: None }
     }
 }
 
 /// Reads a process that can be read. `filter` may remove tasks.
 pub(super) fn read(
     process: Process,
-    threads: &mut ThreadReader,
-    futures: &mut FutureReader,
+    readers: &mut Readers,
     bounds: Bounds,
     filter: impl FnOnce(&mut TaskList),
 ) -> Result<PsDocument, AttachError> {
+    let Readers { threads, futures, is_tokio_named } = readers;
     let pid = process.other_pid().unwrap_or_else(os::getpid);
     let (begin, cpu_before, at) = (Instant::now(), cpu_nanos(), SystemTime::now());
     let stop_before = Stop::of(process);
@@ -156,7 +177,10 @@ pub(super) fn read(
     });
     let (tasks, unpolled): (Vec<_>, Vec<_>) = described.unzip();
     let described_at = Instant::now();
-    let is_tokio_named = access::check_tokio(pid)?;
+    let is_tokio_named = match *is_tokio_named {
+        Some(is_named) => is_named,
+        None => *is_tokio_named.insert(access::check_tokio(process)?),
+    };
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();
     let read_threads = threads.read(&running);
@@ -200,6 +224,7 @@ pub(super) fn read(
         let still = roots.iter().filter(|root| root.parked.is_still());
         verdicts
             .extend(still.filter_map(|root| Some(futurelock::of_root(&root.root, root.unpolled.as_ref()?))));
+        let reading_thread = process.other_pid().is_none().then(os::current_thread_id);
         let first = FirstLook {
             at: described_at,
             found: &list.tasks,
@@ -208,8 +233,10 @@ pub(super) fn read(
             runtimes: &runtimes,
             task_reader: &task_reader,
             thread_reader: threads,
+            reading_thread: reading_thread.filter(|_| bounds.is_on_own_thread),
         };
-        let lasting = second_look::verdicts(&first, &verdicts, futures, is_unchanged);
+        let known_locks = futurelock::locks(&verdicts, &tasks, roots.iter().map(|root| &root.root));
+        let lasting = second_look::verdicts(&first, &known_locks, futures, is_unchanged);
         if Stop::of(process).is_none() {
             verdicts.extend(lasting);
         }

@@ -3,7 +3,7 @@
 use crate::attach::document::{PsRole, PsRoot, PsThread, PsThreadState};
 use crate::finding::{Frame, FrameKind};
 use crate::futures::{Chain, FutureReader, Root};
-use crate::threads::{ParkedThread, ThreadReader};
+use crate::threads::{MemoryMap, ParkedThread, ThreadReader};
 
 /// How often a thread is read that runs meanwhile.
 const MAX_ATTEMPTS: usize = 3;
@@ -32,7 +32,12 @@ pub(super) fn roots(
         matches!(thread.state, Blocked | DrivingIo | Parked | Waiting)
     };
     let waiting = found.iter().filter(is_waiting).filter(has_block_on).take(MAX_ROOTS);
-    waiting.filter_map(|thread| root(thread, threads, futures)).collect()
+    let mut map = None;
+    let root = |thread| {
+        let map = map.get_or_insert_with(|| threads.memory_map());
+        root(thread, map, threads, futures)
+    };
+    waiting.filter_map(root).collect()
 }
 
 /// Returns whether a thread runs a `block_on`. A job of the blocking pool may
@@ -52,11 +57,16 @@ fn site(thread: &PsThread) -> Option<Frame> {
     within.filter(is_of_program).find(|frame| frame.line.is_some()).cloned()
 }
 
-fn root(thread: &PsThread, threads: &mut ThreadReader, futures: &mut FutureReader) -> Option<ReadRoot> {
+fn root(
+    thread: &PsThread,
+    map: &MemoryMap,
+    threads: &mut ThreadReader,
+    futures: &mut FutureReader,
+) -> Option<ReadRoot> {
     let is_idle = matches!(thread.state, PsThreadState::Parked | PsThreadState::DrivingIo);
     let mut missing = None;
     for _ in 0..MAX_ATTEMPTS {
-        let parked = threads.parked(thread.tid)?;
+        let parked = threads.parked(thread.tid, map)?;
         let Root { name, chain } = futures.root(&parked.frames, is_idle)?;
         let is_still = parked.is_still();
         let torn = || Chain { missing: Some(TORN.to_owned()), ..Chain::default() };

@@ -13,7 +13,7 @@ const MAX_MAPPINGS: usize = 1 << 20;
 
 /// The mappings that can be written to, in the order of their addresses.
 #[derive(Debug, Default)]
-pub(super) struct MemoryMap {
+pub(crate) struct MemoryMap {
     mappings: Vec<Range<u64>>,
 }
 

@@ -21,7 +21,7 @@ use crate::diagnose::symbols::Symbols;
 use crate::finding::{Frame, FrameKind, Site};
 use crate::process::Process;
 use crate::threads::look::Look;
-use crate::threads::memory_map::MemoryMap;
+pub(crate) use crate::threads::memory_map::MemoryMap;
 pub(crate) use crate::threads::parked::ParkedThread;
 use crate::threads::printable::{printable, printable_frame};
 use crate::threads::reading::Reading;
@@ -40,6 +40,9 @@ const MAX_NOTES: usize = 4;
 /// The time for samples of threads that compute, of all threads together. Many
 /// such threads that wait for few CPUs would take minutes.
 const MAX_SAMPLING_TIME: Duration = Duration::from_secs(2);
+/// So much of all stacks together is kept whole, and of the others their inner
+/// ends.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 /// The time between two looks at a thread. If they show one and the same wait,
 /// the thread is not just passing through a call.
 const MIN_TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -112,7 +115,7 @@ impl ThreadReader {
         }
         let map = MemoryMap::of(self.process);
         let mut read = Vec::new();
-        let mut sampling_time = Duration::ZERO;
+        let (mut sampling_time, mut kept_bytes) = (Duration::ZERO, 0);
         self.unsampled = 0;
         for tid in self.thread_ids() {
             let name = procfs::thread_name(self.process, tid);
@@ -120,8 +123,10 @@ impl ThreadReader {
             let registers = if is_time_over { Registers::Passive } else { self.registers };
             let begin = Instant::now();
             let mut reading = reading::read(tid, &map, registers, &mut self.unwinder);
-            // Many threads are kept at once.
-            reading.shorten();
+            // The task of a thread is searched in its stack later, and many
+            // threads are kept at once.
+            reading.shorten(kept_bytes < MAX_KEPT_BYTES);
+            kept_bytes += reading.stack_bytes();
             if reading.look.activity == ThreadActivity::Running {
                 sampling_time += begin.elapsed();
                 self.unsampled += usize::from(is_time_over);
@@ -174,10 +179,15 @@ impl ThreadReader {
         ids
     }
 
+    /// Returns the memory that stacks may be in, as it is now.
+    pub(crate) fn memory_map(&self) -> MemoryMap {
+        MemoryMap::of(self.process)
+    }
+
     /// Reads a thread that waits; `None` if it does not wait any more, or if
     /// its stack is not known for certain.
-    pub(crate) fn parked(&mut self, tid: i32) -> Option<ParkedThread> {
-        ParkedThread::read(tid, &MemoryMap::of(self.process), &mut self.unwinder)
+    pub(crate) fn parked(&mut self, tid: i32, map: &MemoryMap) -> Option<ParkedThread> {
+        ParkedThread::read(tid, map, &mut self.unwinder)
     }
 
     /// Returns what the last reading left out, as sentences.

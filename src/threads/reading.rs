@@ -15,8 +15,9 @@ use crate::watchdog::{stack_capture, syscalls};
 
 /// How long a thread that computes may take until it has a sample.
 const SAMPLE_TIMEOUT: Duration = Duration::from_millis(200);
-/// A stack whose first frames are further out than a copy reaches is copied
-/// again, up to this length.
+/// How much of a stack is copied at most: what a thread is follows from its
+/// outermost frames. A build for debugging may have large futures on the stack,
+/// several times.
 const MAX_STACK_BYTES: usize = 1 << 20;
 /// How often a thread is read until nothing changes meanwhile.
 const MAX_ATTEMPTS: u32 = 3;
@@ -31,12 +32,18 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Drops what is more than a usual copy of the stack.
-    pub(super) fn shorten(&mut self) {
+    /// Drops memory that is not needed and, unless `is_whole`, what is more
+    /// than a usual copy of the stack.
+    pub(super) fn shorten(&mut self, is_whole: bool) {
         if let Some(stack) = &mut self.stack {
-            stack.copy.bytes.truncate(STACK_BYTES);
+            stack.copy.bytes.truncate(if is_whole { MAX_STACK_BYTES } else { STACK_BYTES });
             stack.copy.bytes.shrink_to_fit();
         }
+    }
+
+    /// Returns the length of the copy of the stack.
+    pub(super) fn stack_bytes(&self) -> usize {
+        self.stack.as_ref().map_or(0, |stack| stack.copy.bytes.len())
     }
 }
 
@@ -84,8 +91,9 @@ fn waiting(
     let process = unwinder.process();
     let thread = map.thread(tid, call.sp);
     let mut copy = passive::copy(process, thread, call.sp, call.pc)?;
-    // A build for debugging may have large futures on the stack, several times.
-    let is_cut = copy.bytes.len() == STACK_BYTES;
+    // Of a thread of this process, the first copy is a short one: above its
+    // stack there may be tasks, and copies of them look like tasks.
+    let is_cut = process.other_pid().is_none() && copy.bytes.len() == STACK_BYTES;
     if is_cut && stack_capture::unwind(&copy, Some(call), unwinder).evidence == Evidence::Leaf {
         copy = passive::copy_at_most(process, thread, call.sp, call.pc, MAX_STACK_BYTES)?;
     }

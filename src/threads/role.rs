@@ -208,6 +208,16 @@ fn is_of_program(frame: &Frame) -> bool {
     matches!(frame.kind, FrameKind::Application | FrameKind::Dependency)
 }
 
+/// Returns whether a job of the blocking pool with this stack runs a future
+/// with `block_on`. A job that waits for one message or lock does not.
+pub(crate) fn is_block_on_in_job(frames: &[Frame]) -> bool {
+    // A worker, which may have called `block_in_place`, has entered its runtime
+    // in the same way.
+    let job = &frames[..frames.iter().position(is_worker).unwrap_or(frames.len())];
+    let block_on = job.iter().position(is_block_on);
+    block_on.is_some_and(|block_on| !is_in_blocking_method(&job[block_on..]))
+}
+
 /// Returns whether the runtime's functions, which begin with a `block_on`, wait
 /// for one message or lock, such as `blocking_recv`. They run no future of the
 /// application then.

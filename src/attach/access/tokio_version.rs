@@ -1,6 +1,7 @@
 //! Whether the version of Tokio is one that can be understood.
 
 use crate::attach::error::AttachError;
+use crate::os;
 use crate::process::Process;
 use crate::tasks::{self, Version};
 
@@ -10,9 +11,9 @@ use crate::tasks::{self, Version};
 /// # Errors
 ///
 /// Says the version if it is too old.
-pub(crate) fn check_tokio(pid: i32) -> Result<bool, AttachError> {
-    let version = tasks::version_in(Process::Other(pid));
-    check(pid, version).map(|()| version.is_some())
+pub(crate) fn check_tokio(process: Process) -> Result<bool, AttachError> {
+    let version = tasks::version_in(process);
+    check(process.other_pid().unwrap_or_else(os::getpid), version).map(|()| version.is_some())
 }
 
 fn check(pid: i32, version: Option<Version>) -> Result<(), AttachError> {
@@ -45,6 +46,8 @@ mod tests {
     fn the_version_of_tokio_is_in_the_program() {
         // Its constants name the sources, if the tests use Tokio at all.
         let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert_eq!(check_tokio(crate::os::getpid()), Ok(true));
+        for process in [Process::Own, Process::Other(os::getpid())] {
+            assert_eq!(check_tokio(process), Ok(true), "{process:?}");
+        }
     }
 }

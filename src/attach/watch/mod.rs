@@ -1,5 +1,6 @@
 //! Watches a process from outside: finds what blocks its event loops.
 
+mod guard_pause;
 mod observed_poll;
 mod place;
 mod poll_frame;
@@ -80,7 +81,7 @@ impl WatchBuilder {
     pub fn start(self) -> Result<Watch, WatchError> {
         access::check(self.pid)?;
         let process = Process::Other(self.pid);
-        access::check_tokio(self.pid)?;
+        access::check_tokio(process)?;
         let settings = self.settings.checked()?;
         let state = Arc::new(ScopeState::new(&settings));
         let source = Arc::new(ProcessSource::new(process, Arc::clone(&state)));

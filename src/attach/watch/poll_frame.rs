@@ -40,10 +40,11 @@ impl PollFrame {
         Some(Self { end: *caller_sps.get(outermost)? })
     }
 
-    /// Returns the address of the word that each call of the function writes
-    /// first: the return address, or on aarch64 a saved register.
-    pub(super) fn outermost_word(self) -> Option<u64> {
-        self.end.checked_sub(8)
+    /// Returns the address of a word that each call of the function writes: the
+    /// return address, or on aarch64 a saved register. There the outermost word
+    /// may be padding, and the next one is written in each form of a frame.
+    pub(super) fn written_word(self) -> Option<u64> {
+        self.end.checked_sub(if cfg!(target_arch = "aarch64") { 16 } else { 8 })
     }
 
     /// Returns a number that stands for the frame's contents now.

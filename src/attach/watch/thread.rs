@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::attach::watch::guard_pause::GuardPause;
 use crate::attach::watch::observed_poll::{ObservedPoll, PollKey};
 use crate::attach::watch::place::{self, LoopKind, Place};
 use crate::attach::watch::poll_frame::PollFrame;
@@ -44,6 +45,7 @@ pub(super) struct ObservedThread {
     poll: Option<ObservedPoll>,
     /// Shows whether the poll in progress is still the same.
     guard: Option<PollGuard>,
+    guard_pause: GuardPause,
     /// A sample of the thread was asked for.
     request: Option<OpenRequest>,
     last: Option<ThreadSample>,
@@ -84,6 +86,7 @@ impl ObservedThread {
             poll_frame: None,
             poll: None,
             guard: None,
+            guard_pause: GuardPause::default(),
             request: None,
             last: None,
             last_key: None,
@@ -107,7 +110,13 @@ impl ObservedThread {
         // A stopped process is no poll that blocks.
         let key = if is_idle || sample.is_stopped() { None } else { self.poll_key(&sample, call, tools) };
         // The key was read before, so it is that of a poll that has gone on.
-        self.guard.take_if(|guard| Some(guard.key) != key || !guard.guard.is_unwritten());
+        let is_written = self.guard.as_ref().map(|guard| !guard.guard.is_unwritten());
+        match is_written {
+            Some(true) => self.guard_pause.begin(),
+            Some(false) => self.guard_pause = GuardPause::default(),
+            None => {}
+        }
+        self.guard.take_if(|guard| Some(guard.key) != key || is_written == Some(true));
         let is_over = |poll: &mut ObservedPoll| {
             Some(poll.key) != key || self.guard.is_none() && !poll.is_same_wait(&sample, call)
         };
@@ -127,7 +136,7 @@ impl ObservedThread {
             Some(poll) => poll.add(&sample, call),
             None => self.poll = Some(ObservedPoll::new(key, &sample, call)),
         }
-        if is_seen_again && self.guard.is_none() {
+        if is_seen_again && self.guard.is_none() && self.guard_pause.is_over() {
             self.guard_poll(key, tools);
         }
         self.follow_poll(&sample, call, tools);
@@ -137,18 +146,23 @@ impl ObservedThread {
     /// Begins to note whether another poll begins. The poll counts from now on,
     /// except for a wait that goes on.
     fn guard_poll(&mut self, key: PollKey, tools: &Tools<'_>) {
-        let address = self.poll_frame.and_then(PollFrame::outermost_word);
+        let address = self.poll_frame.and_then(PollFrame::written_word);
         let (PollKey::Frame(_), Some(address)) = (key, address) else { return };
         let Some(guard) = WriteGuard::new(tools.process, self.tid, address) else { return };
         let Some(now) = self.reader.sample(&tools.recorder.clock) else { return };
         let call = waits_in(&now);
         if self.poll_key(&now, call, tools) != Some(key) || !guard.is_unwritten() {
-            return;
+            return self.guard_pause.begin();
         }
         self.guard = Some(PollGuard { key, guard });
         match &mut self.poll {
             Some(poll) if poll.is_same_wait(&now, call) => poll.add(&now, call),
-            _ => self.poll = Some(ObservedPoll::new(key, &now, call)),
+            _ => {
+                if let Some(mut over) = self.poll.replace(ObservedPoll::new(key, &now, call)) {
+                    over.end(self.worker.as_deref(), tools);
+                    self.request = None;
+                }
+            }
         }
     }
 
