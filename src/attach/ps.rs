@@ -179,7 +179,11 @@ pub(super) fn read(
     let described_at = Instant::now();
     let is_tokio_named = match *is_tokio_named {
         Some(is_named) => is_named,
-        None => *is_tokio_named.insert(access::check_tokio(process)?),
+        None => match access::check_tokio(process) {
+            // It has another copy of Tokio, which names no version.
+            Err(_) if !list.tasks.is_empty() => true,
+            result => *is_tokio_named.insert(result?),
+        },
     };
     let polled = |task: &&FoundTask| task.owner.is_some() && task.state & RUNNING != 0;
     let running: Vec<_> = list.tasks.iter().filter(polled).map(|task| task.header).collect();

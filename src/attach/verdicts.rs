@@ -76,7 +76,7 @@ fn blocked_workers(tasks: &[PsTask], threads: &[PsThread], verdicts: &mut Vec<Ps
 }
 
 fn has_exact_stack(thread: &PsThread) -> bool {
-    matches!(thread.evidence, Evidence::Stack | Evidence::Reconstructed)
+    thread.evidence == Evidence::Stack
 }
 
 /// Tasks without a waker. Tokio counts every waker as a reference, so that is

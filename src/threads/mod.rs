@@ -35,6 +35,9 @@ use crate::watchdog::sample::ThreadActivity;
 const MAX_THREADS: usize = 4096;
 /// The memory that compressed debug information may take.
 const MAX_DEBUG_INFO_BYTES: u64 = 1 << 30;
+/// That of the own process, which has its own work to do: as by default of the
+/// watchdog.
+const MAX_DEBUG_INFO_BYTES_OF_OWN: u64 = 64 << 20;
 /// The maximum number of reasons why lines are missing.
 const MAX_NOTES: usize = 4;
 /// The time for samples of threads that compute, of all threads together. Many
@@ -76,13 +79,20 @@ impl fmt::Debug for ThreadReader {
     }
 }
 
+fn max_debug_info_bytes(process: Process) -> u64 {
+    match process {
+        Process::Own => MAX_DEBUG_INFO_BYTES_OF_OWN,
+        Process::Other(_) => MAX_DEBUG_INFO_BYTES,
+    }
+}
+
 impl ThreadReader {
     pub(crate) fn new(process: Process) -> Self {
         Self {
             process,
             registers: Registers::default(),
             unwinder: Unwinder::new(process),
-            symbols: Symbols::new(process, MAX_DEBUG_INFO_BYTES),
+            symbols: Symbols::new(process, max_debug_info_bytes(process)),
             first_looks: HashMap::new(),
             left_out: 0,
             refused: 0,

@@ -137,8 +137,7 @@ const LIBRARY: &[Rule] = &[
             "os",
             "process",
             "source_path",
-            "tasks::pieces",
-            "tasks::state",
+            "tasks",
         ],
     ),
     (
