@@ -3,12 +3,10 @@
 use crate::attach::document::PsLeaf;
 use crate::futures::macro_line::AWAITEE;
 use crate::futures::type_name;
+use crate::futures::unpolled::LOCK_MODULES;
 use crate::futures::value::{Reader, Value};
 use crate::futures::walk;
 
-/// The modules of the locks and their guards. A permit of a `Semaphore` or a
-/// place in a channel may be held for long in normal work.
-pub(super) const MODULES: [&str; 2] = ["tokio::sync::mutex::", "tokio::sync::rwlock::"];
 /// What holds a future that is not an async function.
 const WRAPPERS: [&str; 2] = ["core::pin::Pin", "alloc::boxed::Box"];
 /// The number of values that are searched in one task.
@@ -37,7 +35,7 @@ pub(super) fn of(reader: &mut Reader<'_>, future: Value, semaphore: u64) -> Opti
         }
         let layout = &value.of_type.layout;
         let base = type_name::base(&value.of_type.path);
-        if MODULES.iter().any(|module| base.starts_with(module)) && base.ends_with("Guard") {
+        if LOCK_MODULES.iter().any(|module| base.starts_with(module)) && base.ends_with("Guard") {
             if is_guard_of(reader, &value, semaphore) {
                 return Some(Hold::Guard);
             }

@@ -4,6 +4,9 @@ use crate::attach::document::PsLeaf;
 use crate::futures::type_name;
 use crate::futures::value::{Reader, Value};
 
+/// The modules of the locks and their guards. A permit of a `Semaphore` or a
+/// place in a channel may be held for long in normal work.
+pub(super) const LOCK_MODULES: [&str; 2] = ["tokio::sync::mutex::", "tokio::sync::rwlock::"];
 /// The number of variables that are looked at.
 const MAX_VARIABLES: usize = 64;
 /// The number of pointers that are looked through to a future.

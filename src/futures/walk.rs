@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use crate::attach::document::{PsAwait, PsBranch, PsLeaf};
 use crate::futures::chain::Chain;
-use crate::futures::hold;
 use crate::futures::layout::Member;
 use crate::futures::leaf::{self, Leaf};
 use crate::futures::macro_line::AWAITEE;
@@ -152,7 +151,7 @@ impl Way {
     fn unpolled(&self, reader: &mut Reader<'_>, leaf: &PsLeaf) -> Option<String> {
         match leaf {
             PsLeaf::Semaphore { address, of: Some(of), is_granted: Some(false) }
-                if self.depth == 0 && hold::MODULES.iter().any(|module| of.starts_with(module)) =>
+                if self.depth == 0 && unpolled::LOCK_MODULES.iter().any(|module| of.starts_with(module)) =>
             {
                 unpolled::granted(reader, &self.states, *address, held, leaf_of_variable)
             }
