@@ -90,6 +90,13 @@ impl Expected {
     /// An entry that blocks in two places, each in a separate task, must be
     /// found in both.
     fn missing(&self, findings: &[Value]) -> Option<String> {
+        let causes =
+            self.marks.iter().filter_map(|mark| mark.cause_and_call.as_ref()).map(|(cause, _)| cause);
+        let is_found = |cause: &String| findings.iter().any(|finding| finding["cause"] == cause.as_str());
+        // A computation may be found besides, but not instead.
+        if let Some(cause) = { causes }.find(|cause| *cause == "hog" && !is_found(cause)) {
+            return Some(format!("no {cause} was found"));
+        }
         let place_of =
             |finding: &Value| (finding["task"]["kind"].to_string(), finding["site"]["line"].as_u64());
         let found: BTreeSet<_> = findings.iter().map(place_of).collect();
