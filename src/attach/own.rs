@@ -55,7 +55,7 @@ static READING: PerProcess<Lock<()>> = PerProcess::new();
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
-/// let task = runtime.spawn(tokio::time::sleep(std::time::Duration::from_secs(60)));
+/// let task = runtime.spawn(async { tokio::time::sleep(std::time::Duration::from_secs(60)).await });
 /// for task in attach::ps_own()?.tasks {
 ///     let awaits: Vec<_> = task.chain.iter().map(|step| &step.function).collect();
 ///     println!("{:?} {} {awaits:?}: {:?}", task.id, task.kind, task.leaf);
