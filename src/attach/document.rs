@@ -373,7 +373,7 @@ pub struct PsCoverage {
 }
 
 /// A document for tests.
-#[cfg(all(test, any(feature = "metrics", feature = "prometheus")))]
+#[cfg(test)]
 pub(crate) mod ps_sample {
     use super::*;
 
