@@ -66,7 +66,7 @@ fn a_wait_and_a_computation_of_one_poll_are_two_findings() {
         compute(STALL);
     });
     let sleep = at(&found, Cause::Sleep, "first_nap");
-    at(&found, Cause::Cpu, "spin");
+    at(&found, Cause::Cpu, "compute");
     // Before the computation was seen, the sleep may have been shown with time
     // on a CPU, and no total falls.
     assert!(sleep.split.on_cpu < sleep.split.off_cpu / 2, "{sleep:#?}");
