@@ -11,6 +11,7 @@ use loopscope::report::printable;
 use rustix::process::Pid;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::linux::args::{OutputArgs, RunArgs};
 use crate::linux::{attach, output, reading};
@@ -47,6 +48,7 @@ async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
             None
         }
     };
+    let mut state = State::default();
     let mut timer = Box::pin(after(args.ps_after));
     let mut hint = Box::pin(async {
         match &watch {
@@ -69,9 +71,9 @@ async fn watched(args: &RunArgs) -> anyhow::Result<u8> {
             _ = interrupt.recv() => if !is_in_foreground() {
                 pass_on(pid, rustix::process::Signal::INT);
             },
-            _ = quit.recv() => print_state(pid, &args.output),
+            _ = quit.recv() => state.print(pid, &args.output),
             () = &mut timer => {
-                print_state(pid, &args.output);
+                state.print(pid, &args.output);
                 timer.set(after(None));
             }
         }
@@ -128,19 +130,29 @@ fn pass_on(pid: i32, signal: rustix::process::Signal) {
     }
 }
 
-/// Reads the command on another thread, so that signals are passed on
-/// meanwhile.
-fn print_state(pid: i32, args: &OutputArgs) {
-    let args = args.clone();
-    tokio::task::spawn_blocking(move || {
-        let text = match loopscope::attach::ps(pid) {
-            Ok(document) => output::rendered(&document, &args, &io::stderr()),
-            Err(error) => Err(error.into()),
-        };
-        let text = text.unwrap_or_else(|error| format!("loopscope: {error:#}\n"));
-        // An error of stderr cannot be reported anywhere.
-        let _ = io::stderr().write_all(text.as_bytes());
-    });
+/// Prints the state of the command, one reading at a time.
+#[derive(Default)]
+struct State(Option<JoinHandle<()>>);
+
+impl State {
+    /// Reads the command on another thread, so that signals are passed on
+    /// meanwhile. Does nothing while a reading is in progress: it takes seconds
+    /// on a busy machine, and many at once would take much longer.
+    fn print(&mut self, pid: i32, args: &OutputArgs) {
+        if self.0.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            return;
+        }
+        let args = args.clone();
+        self.0 = Some(tokio::task::spawn_blocking(move || {
+            let text = match loopscope::attach::ps(pid) {
+                Ok(document) => output::rendered(&document, &args, &io::stderr()),
+                Err(error) => Err(error.into()),
+            };
+            let text = text.unwrap_or_else(|error| format!("loopscope: {error:#}\n"));
+            // An error of stderr cannot be reported anywhere.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }));
+    }
 }
 
 fn exit_code(status: ExitStatus) -> u8 {
