@@ -505,11 +505,15 @@ fn no_proc() {
     }
     let scope = scope();
     let runtime = runtime(&scope, 1);
-    run(&runtime, "computer", computes);
+    // The computation may have waited for a CPU for all of its time.
+    common::eventually("the computation", || {
+        run(&runtime, "computer", computes);
+        let document = common::flushed(&scope);
+        (!document.findings.is_empty()).then_some(())
+    });
     run(&runtime, "sleeper", sleeps);
     // Without `/proc` only the CPU time proves what a thread did. The time of
     // the sleep may be a wait for a CPU, so it blames no code.
-    // The computation may have waited for a CPU for some time too.
     let document = common::ended_findings(&scope, |document| {
         let has_sleep = document.starved.count >= 1 && document.starved.total >= STALL / 2;
         !document.findings.is_empty() && has_sleep

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{STALL, compute, ended_findings, runtime, scope};
-use loopscope::{Cause, Finding, Stall};
+use loopscope::{Cause, Finding, FindingsDocument, Stall};
 
 #[inline(never)]
 fn first_nap() {
@@ -25,22 +25,42 @@ fn second_nap() {
     std::hint::black_box(());
 }
 
+/// How many times a poll is run if the machine takes the CPU from it.
+const MAX_RUNS: usize = 20;
+
 /// Runs the poll. Returns its findings once the stall has ended and there are
 /// `count` of them.
-fn findings(count: usize, poll: impl FnOnce() + Send + 'static) -> Vec<Finding> {
-    let scope = scope();
-    let runtime = runtime(&scope, 1);
-    let task = async move { loopscope::spawn("twice", async move { poll() }).await };
-    runtime.block_on(task).unwrap();
-    let found = ended_findings(&scope, |document| document.findings.len() >= count).findings;
-    assert_stalls(&scope.stalls(None).stalls, &found);
-    found
+///
+/// On a busy machine the watchdog or the poll may have waited for a CPU while
+/// one of the calls lasted. Nothing can show that call, so the poll runs again.
+fn findings(count: usize, poll: fn()) -> Vec<Finding> {
+    for _ in 0..MAX_RUNS {
+        let scope = scope();
+        let runtime = runtime(&scope, 1);
+        let task = async move { loopscope::spawn("twice", async move { poll() }).await };
+        runtime.block_on(task).unwrap();
+        let was_busy = |document: &FindingsDocument| {
+            let not_own: Duration = document.findings.iter().map(|finding| finding.split.not_own()).sum();
+            document.starved.total + not_own >= STALL / 4
+        };
+        let is_complete =
+            |document: &FindingsDocument| document.findings.len() >= count || was_busy(document);
+        let found = ended_findings(&scope, is_complete).findings;
+        assert_stalls(&scope.stalls(None).stalls, &found);
+        if found.len() >= count {
+            return found;
+        }
+    }
+    panic!("the machine took the CPU from each of {MAX_RUNS} polls");
 }
 
 /// Asserts that each finding has a stall, that the stalls follow one another,
 /// and that no time is in two findings.
 fn assert_stalls(stalls: &[Stall], found: &[Finding]) {
     assert_eq!(stalls.len(), found.len(), "{stalls:#?}");
+    if stalls.is_empty() {
+        return;
+    }
     assert!(stalls.windows(2).all(|pair| pair[0].end == Some(pair[1].start)), "{stalls:#?}");
     let (first, last) = (stalls.first().unwrap(), stalls.last().unwrap());
     let length = last.end.unwrap().duration_since(first.start).unwrap();

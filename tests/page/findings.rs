@@ -88,7 +88,7 @@ fn an_address_opens_its_finding_and_lines_open_in_an_editor() {
     let mut line = 0;
     for name in ["first", "second"] {
         line = line!() + 1;
-        let stall = async { thread::sleep(Duration::from_millis(100)) };
+        let stall = async { thread::sleep(Duration::from_millis(400)) };
         runtime.block_on(runtime.spawn(stall.named(name))).unwrap();
     }
     let other = async { thread::sleep(Duration::from_millis(300)) };
@@ -146,7 +146,7 @@ fn the_flame_graph_is_used_with_the_keyboard() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 1);
     let line = line!() + 1;
-    let stall = async { thread::sleep(Duration::from_millis(100)) };
+    let stall = async { thread::sleep(Duration::from_millis(400)) };
     runtime.block_on(runtime.spawn(stall.named("blocks"))).unwrap();
     browser.open(&format!("http://{address}/"));
     eventually("the card", || (!browser.text(".card .site").is_empty()).then_some(()));

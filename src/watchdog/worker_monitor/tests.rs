@@ -19,6 +19,10 @@ use crate::watchdog::worker_monitor::tracked_poll::{count_wakes, has_just_woken}
 
 const TICK: Duration = Duration::from_micros(2_500);
 
+/// A thread that has not run for this time waits for more than a lock that is
+/// held for a moment.
+const SETTLE_TIME: Duration = Duration::from_millis(10);
+
 /// A thread that hangs in a poll until it is released.
 struct HungThread {
     worker: Arc<Worker>,
@@ -41,7 +45,24 @@ impl HungThread {
             let _ = released.recv();
         });
         started.recv().unwrap();
-        Self { worker, release, thread }
+        let hung = Self { worker, release, thread };
+        hung.wait_until_settled(&recorder.clock);
+        hung
+    }
+
+    /// Waits until the thread has not run for some time. On its way to the
+    /// blocking call it may wait for a lock, and that is another wait.
+    fn wait_until_settled(&self, clock: &crate::record::clock::Clock) {
+        let reader = ProcReader::new(Process::Own, self.worker.thread().unwrap().tid);
+        let mut slices = None;
+        loop {
+            self.wait_until_blocked(clock);
+            let before = slices.replace(reader.sample(clock).unwrap().times.slices);
+            if before == slices {
+                return;
+            }
+            thread::sleep(SETTLE_TIME);
+        }
     }
 
     /// Waits until the thread waits. While the thread runs, for example to
