@@ -268,6 +268,17 @@ pub fn spin(time: Duration) {
     }
 }
 
+/// Evaluates to the CPU time that the calling thread has used so far.
+macro_rules! thread_cpu_time {
+    () => {{
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a local variable that the call may write.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        assert_eq!(failed, 0);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }};
+}
+
 /// Spins for `time` of wall-clock time, and longer on a busy machine: until
 /// the thread has used a quarter of `time` on CPU.
 ///
@@ -275,16 +286,8 @@ pub fn spin(time: Duration) {
 /// become two findings, and a busy machine makes a short call look long.
 #[allow(unsafe_code)]
 pub fn compute(time: Duration) {
-    let mut used_before = None;
-    loop {
-        let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `used` is a local variable that the call may write.
-        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut used) };
-        assert_eq!(failed, 0);
-        let used = Duration::new(used.tv_sec as u64, used.tv_nsec as u32);
-        if used - *used_before.get_or_insert(used) >= time / 4 {
-            return;
-        }
+    let begin = thread_cpu_time!();
+    while thread_cpu_time!() - begin < time / 4 {
         let begin = Instant::now();
         while begin.elapsed() < time {
             std::hint::black_box(());
@@ -299,9 +302,5 @@ pub fn compute(time: Duration) {
 /// this call that the thread's time slice is over.
 #[allow(unsafe_code)]
 pub fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a local variable that the call may write.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    thread_cpu_time!()
 }
