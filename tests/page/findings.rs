@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loopscope::Named;
 
-use crate::common::{eventually, runtime};
+use crate::common::{STALL, eventually, runtime};
 use crate::{browser, exclusive, serve};
 
 #[test]
@@ -15,7 +15,7 @@ fn findings_are_sorted_grouped_filtered_and_hidden() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 1);
     let first = line!() + 1;
-    let long = async { thread::sleep(Duration::from_millis(400)) };
+    let long = async { thread::sleep(STALL) };
     runtime.block_on(runtime.spawn(long.named("long"))).unwrap();
     for _ in 0..3 {
         let short = async { thread::sleep(Duration::from_millis(60)) };
@@ -88,7 +88,7 @@ fn an_address_opens_its_finding_and_lines_open_in_an_editor() {
     let mut line = 0;
     for name in ["first", "second"] {
         line = line!() + 1;
-        let stall = async { thread::sleep(Duration::from_millis(400)) };
+        let stall = async { thread::sleep(STALL) };
         runtime.block_on(runtime.spawn(stall.named(name))).unwrap();
     }
     let other = async { thread::sleep(Duration::from_millis(300)) };
@@ -146,7 +146,7 @@ fn the_flame_graph_is_used_with_the_keyboard() {
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 1);
     let line = line!() + 1;
-    let stall = async { thread::sleep(Duration::from_millis(400)) };
+    let stall = async { thread::sleep(STALL) };
     runtime.block_on(runtime.spawn(stall.named("blocks"))).unwrap();
     browser.open(&format!("http://{address}/"));
     eventually("the card", || (!browser.text(".card .site").is_empty()).then_some(()));

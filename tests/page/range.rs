@@ -7,10 +7,8 @@ use loopscope::Named;
 use serde_json::Value;
 
 use crate::browser::Browser;
-use crate::common::{eventually, runtime};
+use crate::common::{STALL, eventually, finding, runtime};
 use crate::{browser, exclusive, serve};
-
-const STALL: Duration = Duration::from_millis(150);
 
 /// Returns start and end of the visible range, as Unix seconds.
 fn range(browser: &mut Browser) -> (f64, f64) {
@@ -167,7 +165,9 @@ fn the_first_figures_are_of_the_age_of_the_scope() {
     });
     let age = start.elapsed();
     let share: f64 = shown.trim_end_matches(" %").parse().unwrap();
-    let least = 100.0 * stall.as_secs_f64() / age.as_secs_f64();
+    // On a busy machine, a part of the sleep is a wait for a CPU.
+    let lost = finding(&scope, "blocks").total;
+    let least = 100.0 * lost.as_secs_f64() / age.as_secs_f64();
     assert!(share >= least * 0.9, "{share} % is shown, at least {least} % is right");
     assert!(share > 2.0, "{share}");
 }

@@ -1,11 +1,10 @@
 //! The page on a phone, at a zoom of 200 %, and by the rules of axe.
 
 use std::thread;
-use std::time::Duration;
 
 use loopscope::Named;
 
-use crate::common::{self, eventually, runtime};
+use crate::common::{self, STALL, eventually, runtime};
 use crate::{browser, exclusive, serve};
 
 /// The name of a kind that has no name of its own is a long path.
@@ -17,7 +16,7 @@ fn a_phone_and_a_zoom_of_200_percent_show_readable_names() {
     let Some(mut browser) = browser() else { return };
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 2);
-    let stall = async { thread::sleep(Duration::from_millis(400)) };
+    let stall = async { thread::sleep(STALL) };
     runtime.block_on(runtime.spawn(stall.named(LONG_NAME))).unwrap();
     for width in [320, 390, 640] {
         browser.set_appearance(width, 844, "light");
@@ -63,7 +62,7 @@ fn axe_finds_no_violation() {
     let Some(mut browser) = browser() else { return };
     let (scope, address) = serve("127.0.0.1:0");
     let runtime = runtime(&scope, 12);
-    let stall = async { thread::sleep(Duration::from_millis(400)) };
+    let stall = async { thread::sleep(STALL) };
     runtime.block_on(runtime.spawn(stall.named(LONG_NAME))).unwrap();
     for (width, scheme) in [(1200, "light"), (1200, "dark"), (390, "light")] {
         browser.set_appearance(width, 900, scheme);
