@@ -104,6 +104,9 @@ fn a_stall_leads_to_the_stack_of_its_finding() {
     eventually("the stack", || browser.text("#stall-stack").contains(&place).then_some(()));
     let note = browser.text("#stall-note");
     assert!(note.contains("its only stall") && note.contains("one stack for each finding"), "{note}");
+    // A range does not reach into the future.
+    let is_past = "recent.stalls.every((stall) => serverNow() > stall.to + stallLength(stall))";
+    eventually("the third after the stall", || (browser.value(is_past) == true).then_some(()));
     browser.click("#stall-zoom");
     let (from, to) = range(&mut browser);
     assert!((0.3..2.0).contains(&(to - from)), "three times the stall: {}", to - from);
