@@ -29,7 +29,7 @@ use crate::services::resolve::Resolver;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
-use crate::session::{self, SessionContext};
+use crate::session::{self, Peer, SessionContext};
 
 /// Maximum wait for the sessions to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
@@ -188,11 +188,16 @@ impl Acceptor {
         }
     }
 
-    fn serve(&mut self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn serve(&mut self, mut socket: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
         let (id, context) = (ClientId(self.next_id), self.context.clone());
         self.next_id += 1;
+        // Lines are small and already written in batches. Nagle's algorithm
+        // would only delay them.
+        let _ = socket.set_nodelay(true);
         loopscope::spawn("session", async move {
-            session::serve(id, socket, peer, context).await;
+            let (read_half, write_half) = socket.split();
+            let peer = Peer { address, is_secure: false };
+            session::serve(id, read_half, write_half, peer, context).await;
             drop(permit);
         });
     }
@@ -204,7 +209,8 @@ impl Acceptor {
             // If the write fails, the client only sees that the connection
             // closes.
             let _ = socket.write_all(refusal().plain()).await;
-            session::close_gracefully(socket).await;
+            let (read_half, write_half) = socket.split();
+            session::close_gracefully(read_half, write_half).await;
             drop(permit);
         });
     }

@@ -69,7 +69,7 @@ pub(super) enum CommandOutcome {
 
 /// What arrives at the hub's task.
 pub(super) enum HubEvent {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
+    Connect { id: ClientId, host: Box<[u8]>, is_secure: bool, outbox: Outbox, done: oneshot::Sender<()> },
     Request { id: ClientId, request: Request, outcome: oneshot::Sender<RequestOutcome> },
     Drain { reason: &'static str },
 }

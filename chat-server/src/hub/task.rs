@@ -47,8 +47,9 @@ pub(super) async fn run(
 impl HubState {
     async fn handle_event(&mut self, event: HubEvent) {
         match event {
-            HubEvent::Connect { id, host, outbox, done } => {
-                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+            HubEvent::Connect { id, host, is_secure, outbox, done } => {
+                let client = Client::new(id, host, outbox, !self.identity.needs_password);
+                self.clients.insert(id, Client { is_secure, ..client });
                 let _ = done.send(());
             }
             HubEvent::Request { id, request, outcome } => {

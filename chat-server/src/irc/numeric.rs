@@ -131,6 +131,7 @@ standard_replies! {
     502 ERR_USERSDONTMATCH "Cannot change mode for other users"
     524 ERR_HELPNOTFOUND "Help not found"
     525 ERR_INVALIDKEY "Key is not well-formed"
+    671 RPL_WHOISSECURE "is using a secure connection"
     706 RPL_ENDOFHELP "End of /HELP"
 }
 
