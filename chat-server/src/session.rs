@@ -195,6 +195,13 @@ impl Reader<'_> {
                 let is_right = services.passwords.admits(&password).await;
                 hub.ask(self.id, Request::PasswordChecked { is_right }).await
             }
+            RequestOutcome::Reload => {
+                let sentence = match &services.certificate {
+                    Some(certificate) => certificate.reload().await,
+                    None => "There is nothing to read again: the server has no TLS certificate".to_owned(),
+                };
+                hub.ask(self.id, Request::Reloaded { sentence }).await
+            }
             other => other,
         }
     }

@@ -40,15 +40,20 @@ impl ForeignProtocol {
         }
     }
 
-    /// Returns the reason for which the server closes the connection.
-    pub(crate) fn refusal(self) -> &'static str {
-        match self {
+    /// Returns the reason for which the server closes the connection. `tls_port`
+    /// is the port at which it serves TLS, if it does.
+    pub(crate) fn refusal(self, tls_port: Option<u16>) -> String {
+        if let (Self::Tls, Some(port)) = (self, tls_port) {
+            return format!("This port is without TLS, connect to port {port} for TLS");
+        }
+        let reason = match self {
             Self::Tls => "This is an IRC server without TLS, connect without TLS",
             Self::Http => "This is an IRC server, not a web server",
             Self::Ssh => "This is an IRC server, not an SSH server",
             Self::Proxy => "This IRC server does not accept the PROXY protocol",
             Self::Binary => "This is an IRC server, a line must begin with a command",
-        }
+        };
+        reason.to_owned()
     }
 
     /// Returns lines that the other program understands. They come before the

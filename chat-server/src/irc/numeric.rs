@@ -95,6 +95,7 @@ standard_replies! {
     374 RPL_ENDOFINFO "End of /INFO list"
     376 RPL_ENDOFMOTD "End of /MOTD command"
     381 RPL_YOUREOPER "You are now an IRC operator"
+    382 RPL_REHASHING "Rehashing"
     401 ERR_NOSUCHNICK "No such nick/channel"
     403 ERR_NOSUCHCHANNEL "No such channel"
     404 ERR_CANNOTSENDTOCHAN "Cannot send to channel"
