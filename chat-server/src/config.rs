@@ -276,10 +276,12 @@ mod tests {
         for (path, reason) in [
             ("/dev/zero", "it is not a regular file"),
             (fifo, "it is not a regular file"),
+            (directory.path().to_str().expect("UTF-8"), "it is not a regular file"),
             (large, "it has more than 65536 bytes"),
         ] {
-            for flag in ["--motd", "--config"] {
-                let error = parse(&[flag, path]).expect_err(path).to_string();
+            for flag in ["--motd", "--config", "--tls-certificate"] {
+                let key: &[&str] = if flag == "--tls-certificate" { &["--tls-key", "k.pem"] } else { &[] };
+                let error = parse(&[&[flag, path], key].concat()).expect_err(path).to_string();
                 assert!(error.starts_with(flag) && error.contains(reason), "{error}");
             }
         }
@@ -314,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn tls_can_be_set_by_the_file() {
+        let config = with_file("tls-self-signed = true\ntls-listen = \"0.0.0.0:7000\"", &[]).expect("valid");
+        assert!(matches!(config.server.certificate, Some(CertificateSource::SelfSigned)));
+        assert_eq!(config.tls_listen.to_string(), "0.0.0.0:7000");
+        let config = with_file("tls-self-signed = false", &[]).expect("valid");
+        assert!(config.server.certificate.is_none());
+        assert_eq!(config.tls_listen.to_string(), "127.0.0.1:6697");
+    }
+
+    #[test]
     fn each_wrong_setting_is_reported_with_its_line() {
         for (text, sentence) in [
             ("\nlisen = \"x\"", "--config: `chat.toml`, line 2: unknown setting `lisen`, must be listen"),
@@ -324,6 +336,8 @@ mod tests {
             ("workers = true", "line 1: `workers` must be a string or an integer"),
             ("inject = [1.5]", "line 1: `inject` must be a string or a list of strings"),
             ("[listen]\nport = 1", "line 1: `listen` must be"),
+            ("tls-self-signed = 1", "line 1: `tls-self-signed` must be true or false"),
+            ("\ntls-key = \"a.pem\"", "chat.toml, line 2: tls-key: needs --tls-certificate"),
         ] {
             let error = with_file(text, &[]).expect_err(text);
             assert!(error.contains(sentence) && error.lines().count() == 1, "{text}: {error}");

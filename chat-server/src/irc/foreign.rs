@@ -71,6 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_tls_client_is_told_the_port_for_tls() {
+        assert!(ForeignProtocol::Tls.refusal(Some(6697)).contains("port 6697 for TLS"));
+        assert!(ForeignProtocol::Tls.refusal(None).contains("connect without TLS"));
+        assert!(!ForeignProtocol::Http.refusal(Some(6697)).contains("6697"));
+    }
+
+    #[test]
     fn other_protocols_are_recognized_and_irc_is_not() {
         use ForeignProtocol::{Binary, Http, Proxy, Ssh, Tls};
         for (bytes, expected) in [

@@ -109,3 +109,38 @@ fn wrong(files: &CertificateFiles, duration: Duration) -> Result<LoadedCertifica
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::InjectionSite;
+    use crate::tls::self_signed;
+
+    #[tokio::test]
+    async fn right_and_wrong_use_the_certificate_of_the_files() {
+        for inject in [&[][..], &["certificate=1ms@100%"]] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let files = self_signed::create(directory.path(), "s").expect("created");
+            let mistake =
+                Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::Certificate);
+            let certificate = Certificate::start(files.clone(), mistake).await.expect("valid files");
+            let is_shared = Arc::ptr_eq(&certificate.for_handshake(), &certificate.for_handshake());
+            assert_eq!(is_shared, inject.is_empty(), "{inject:?}");
+            // If the files are gone, the mistake falls back to the right way.
+            fs::remove_file(&files.key).expect("removed");
+            assert!(Arc::ptr_eq(&certificate.for_handshake(), &certificate.right()));
+            let sentence = certificate.reload().await;
+            assert!(sentence.starts_with("The old TLS certificate stays in use: --tls-key: `"), "{sentence}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_one_reload_runs_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = self_signed::create(directory.path(), "s").expect("created");
+        let certificate = Certificate::start(files, None).await.expect("valid files");
+        let _reload = certificate.reload.lock().await;
+        assert_eq!(certificate.reload().await, "The TLS certificate is being read already");
+    }
+}

@@ -154,3 +154,71 @@ fn signing_time(key: &dyn SigningKey) -> Option<Duration> {
     });
     times.min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    /// Returns a certificate that is valid from one year to another, and its
+    /// key, as PEM.
+    fn created(valid_years: (i32, i32)) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.not_before = date_time_ymd(valid_years.0, 1, 1);
+        params.not_after = date_time_ymd(valid_years.1, 1, 1);
+        (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+    }
+
+    fn parse(certificate: &str, key: &str) -> Result<LoadedCertificate, String> {
+        let files = CertificateFiles { certificate: "c.pem".to_owned(), key: "k.pem".to_owned() };
+        files.parse(certificate.as_bytes(), key.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_wrong_file_is_reported_with_what_is_right() {
+        let ((certificate, key), (_, other_key)) = (created((2000, 2100)), created((2000, 2100)));
+        let not_x509 = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+        let not_a_key = "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n";
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let cut = &certificate[..certificate.len() / 2];
+        for (certificate, key, reason) in [
+            ("", &*key, "--tls-certificate: `c.pem` must hold certificates in PEM"),
+            ("hello", &key, "--tls-certificate: `c.pem` must hold certificates in PEM"),
+            (cut, &key, "--tls-certificate: `c.pem` must hold certificates in PEM"),
+            (&key, &key, "--tls-certificate: `c.pem` must hold certificates in PEM"),
+            (not_x509, &key, "--tls-certificate: `c.pem` must begin with a valid X.509 certificate"),
+            (&certificate, "", "--tls-key: `k.pem` must hold a private key in PEM"),
+            (&certificate, &certificate, "--tls-key: `k.pem` must hold a private key in PEM"),
+            (&certificate, &encrypted, "without a passphrase"),
+            (&certificate, not_a_key, "--tls-key: `k.pem` must be an ECDSA key"),
+            (&certificate, &other_key, "--tls-key: `k.pem` must be the key of `c.pem`"),
+        ] {
+            let error = parse(certificate, key).expect_err(reason);
+            assert!(error.contains(reason) && error.lines().count() == 1, "{reason}: {error}");
+        }
+        assert_eq!(parse(&certificate, &key).expect("valid").fingerprint().expect("a digest").len(), 64);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_is_a_warning() {
+        for (valid_years, warning) in [
+            ((2000, 2100), None),
+            ((2000, 2001), Some("the TLS certificate has expired at 2001-01-01T00:00:00Z")),
+            ((2090, 2100), Some("the TLS certificate is not valid before 2090-01-01T00:00:00Z")),
+        ] {
+            let (certificate, key) = created(valid_years);
+            let warnings = parse(&certificate, &key).expect("usable").warnings();
+            let found = warnings.iter().find(|text| text.contains("certificate"));
+            assert_eq!(found.is_some(), warning.is_some(), "{warnings:?}");
+            assert!(warning.is_none_or(|warning| warnings[0].starts_with(warning)), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn an_expired_certificate_of_the_chain_is_a_warning() {
+        let ((valid, key), (expired, _)) = (created((2000, 2100)), created((2000, 2001)));
+        let warnings = parse(&[valid, expired].concat(), &key).expect("usable").warnings();
+        assert!(warnings[0].starts_with("the TLS certificate has expired"), "{warnings:?}");
+    }
+}
