@@ -153,6 +153,10 @@ impl Reader<'_> {
             match read {
                 Ok(0) => return Some("Connection closed".into()),
                 Ok(bytes) => self.context.services.metrics.count_bytes_in(bytes),
+                // Many TLS clients close the connection without a close_notify.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Some("Connection closed".into());
+                }
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
             silence.reset();

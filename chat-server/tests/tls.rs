@@ -73,6 +73,18 @@ async fn quit_ends_with_a_close_notify() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_without_a_close_notify_has_closed_its_connection() {
+    let (server, _files, der) = start(&[], ClientLimits::default()).await;
+    let mut ada = server.member("ada", "#a").await;
+    let mut bob = connect(&server, &der).await.expect("a handshake");
+    bob.register("bob").await;
+    bob.send("JOIN #a").await;
+    bob.until(" 366 ").await;
+    drop(bob);
+    assert_eq!(ada.until(" QUIT ").await, ":bob!~bob@127.0.0.1 QUIT :Connection closed");
+}
+
+#[tokio::test]
 async fn a_reply_of_many_records_arrives_whole() {
     let (server, _files, der) = start(&["--flood-limit", "off"], ClientLimits::default()).await;
     let mut ada = connect(&server, &der).await.expect("a handshake");

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use rcgen::{CertificateParams, DnType, KeyPair};
 
 use crate::services::certificate_files::CertificateFiles;
 
@@ -15,14 +16,22 @@ const KEY_FILE: &str = "tls-key.pem";
 pub(crate) fn create(directory: &Path, server_name: &str) -> anyhow::Result<CertificateFiles> {
     let (certificate_path, key_path) = (directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE));
     if !certificate_path.exists() || !key_path.exists() {
-        let names = [server_name, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let created = rcgen::generate_simple_self_signed(names);
-        let created = created.context("--tls-self-signed: the certificate cannot be created")?;
-        write(directory, &key_path, &created.signing_key.serialize_pem())?;
-        write(directory, &certificate_path, &created.cert.pem())?;
+        let (certificate, key) =
+            generate(server_name).context("--tls-self-signed: the certificate cannot be created")?;
+        write(directory, &key_path, &key)?;
+        write(directory, &certificate_path, &certificate)?;
     }
     let text = |path: &Path| path.to_str().map(str::to_owned).context("--data-dir: the path must be UTF-8");
     Ok(CertificateFiles { certificate: text(&certificate_path)?, key: text(&key_path)? })
+}
+
+/// Returns a new certificate and its ECDSA key, in PEM.
+fn generate(server_name: &str) -> Result<(String, String), rcgen::Error> {
+    let names = [server_name, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.push(DnType::CommonName, server_name);
+    let key = KeyPair::generate()?;
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 /// Writes a file that only its owner can read. It appears when it is complete.
