@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
-/// Handshakes, each of which blocks for 300 ms, until the finding must be there.
+/// Maximum handshakes, each of which blocks for 300 ms, until the finding is
+/// there.
 const MAX_HANDSHAKES: u32 = 200;
 
 /// A running program. It is killed when the test ends.
@@ -71,7 +72,7 @@ async fn sighup_reads_the_certificate_again() {
     let new = tls::write_certificate(&directory.join("tls-certificate.pem"), &directory.join("tls-key.pem"));
     kill_process(Pid::from_child(&program.child), Signal::HUP).expect("it is running");
     // The new certificate is in use soon after the signal.
-    while tls::connect(address, &new).await.is_err() {}
+    tls::connect_eventually(address, &new).await;
     ada.send("PING x").await;
     ada.until(" PONG ").await;
 }

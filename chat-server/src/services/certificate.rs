@@ -1,8 +1,9 @@
 //! Injection site `certificate`: the certificate of TLS handshakes.
 
-use std::fs;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::Context as _;
 
 use tokio::sync::Mutex;
 use tokio_rustls::rustls::ServerConfig;
@@ -10,6 +11,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::config_error::ConfigError;
 use crate::inject::mistake::Mistake;
 use crate::services::certificate_files::{CertificateFiles, LoadedCertificate};
+use crate::services::slow_disk::SlowDisk;
 
 /// The certificate in use, and the files to read the next one from.
 #[derive(Debug)]
@@ -19,27 +21,32 @@ pub(crate) struct Certificate {
     current: RwLock<Arc<ServerConfig>>,
     /// Locked by the reload in progress.
     reload: Mutex<()>,
-    mistake: Option<Mistake>,
+    mistake: Option<(Mistake, SlowDisk)>,
 }
 
 impl Certificate {
-    /// Reads the files.
+    /// Reads the files. With the mistake, also starts the slow disk.
     ///
     /// # Errors
     ///
-    /// Returns what is wrong with which file.
-    pub(crate) async fn start(
-        files: CertificateFiles,
-        mistake: Option<Mistake>,
-    ) -> Result<Self, ConfigError> {
+    /// Returns what is wrong with which file, or that the thread of the slow
+    /// disk cannot be started.
+    pub(crate) async fn start(files: CertificateFiles, mistake: Option<Mistake>) -> anyhow::Result<Self> {
         let current = RwLock::new(load(files.clone()).await?);
+        let mistake = match mistake {
+            Some(mistake) => {
+                let disk = SlowDisk::start(mistake.duration()).context("a thread cannot be started")?;
+                Some((mistake, disk))
+            }
+            None => None,
+        };
         Ok(Self { files, current, reload: Mutex::default(), mistake })
     }
 
     /// Returns what a handshake needs.
     pub(crate) fn for_handshake(&self) -> Arc<ServerConfig> {
-        if let Some(duration) = self.mistake.as_ref().and_then(Mistake::decide) {
-            match wrong(&self.files, duration) {
+        if let Some((_, disk)) = self.mistake.as_ref().filter(|(mistake, _)| mistake.decide().is_some()) {
+            match wrong(&self.files, disk) {
                 Ok(loaded) => return loaded.config,
                 Err(error) => tracing::warn!("the certificate cannot be read: {error}"),
             }
@@ -91,23 +98,14 @@ async fn load(files: CertificateFiles) -> Result<Arc<ServerConfig>, ConfigError>
 }
 
 /// Wrong: reads and parses both files for each handshake, so that a new
-/// certificate is used at once. The worker waits for the disk. Repeats until
-/// `duration` has passed, as some disks are fast. Both reads are on one source
-/// line because they are one mistake.
+/// certificate is used at once. The worker waits for the disk. Both reads are
+/// on one source line because they are one mistake.
 #[inline(never)]
-fn wrong(files: &CertificateFiles, duration: Duration) -> Result<LoadedCertificate, String> {
-    let started = Instant::now();
-    loop {
-        let (certificate, key) = (fs::read(&files.certificate), fs::read(&files.key)); // THE MISTAKE
-        let is_over = started.elapsed() >= duration;
-        match (certificate, key) {
-            (Ok(_), Ok(_)) if !is_over => {}
-            (Ok(certificate), Ok(key)) => {
-                return files.parse(&certificate, &key).map_err(|error| error.to_string());
-            }
-            (Err(error), _) | (_, Err(error)) => return Err(error.to_string()),
-        }
-    }
+fn wrong(files: &CertificateFiles, disk: &SlowDisk) -> anyhow::Result<LoadedCertificate> {
+    let file = disk.open(&files.certificate)?;
+    let read = (fs::read(file.path()), fs::read(&files.key)); // THE MISTAKE
+    let (certificate, key): (io::Result<_>, io::Result<_>) = read;
+    Ok(files.parse(&certificate?, &key?)?)
 }
 
 #[cfg(test)]

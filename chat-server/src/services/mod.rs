@@ -19,6 +19,7 @@ pub(crate) mod line_checks;
 pub(crate) mod motd_program;
 pub(crate) mod password;
 pub(crate) mod resolve;
+mod slow_disk;
 pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;

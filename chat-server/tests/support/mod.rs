@@ -113,7 +113,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Client<R, W> {
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        timeout(STEP_TIMEOUT, self.write.write_all(bytes)).await.expect("sent in time").expect("connected");
+        let write = async {
+            self.write.write_all(bytes).await?;
+            // A TLS stream keeps what the socket does not accept.
+            self.write.flush().await
+        };
+        timeout(STEP_TIMEOUT, write).await.expect("sent in time").expect("connected");
     }
 
     /// Registers with this nick.

@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{BufReader, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
@@ -16,6 +17,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Client, STEP_TIMEOUT};
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A client with TLS.
 pub type TlsClient = Client<ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<TcpStream>>>;
@@ -90,6 +93,22 @@ pub async fn handshake(
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").expect("a name");
     timeout(STEP_TIMEOUT, TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("in time")
+}
+
+/// Connects as soon as the server accepts the client with this certificate.
+pub async fn connect_eventually(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+) -> TlsStream<TcpStream> {
+    let connected = async {
+        loop {
+            if let Ok(stream) = connect(address, trusted).await {
+                return stream;
+            }
+            sleep(RETRY_INTERVAL).await;
+        }
+    };
+    timeout(STEP_TIMEOUT, connected).await.expect("connected in time")
 }
 
 /// Returns the client of a connection.
