@@ -154,7 +154,7 @@ async fn a_client_without_tls_is_told_and_disconnected() {
 #[tokio::test]
 async fn a_tls_client_at_the_other_port_is_told_the_right_one() {
     let (server, _files, der) = start(&[], ClientLimits::default()).await;
-    tls::connect(server.address, &der).await.err().expect("this port is without TLS");
+    tls::connect(server.address, &der).await.expect_err("this port is without TLS");
     let mut client = server.connect().await;
     client.send_bytes(&[&b"\x16\x03\x01\x00\xc8\x01"[..], &[0xab; 190]].concat()).await;
     let port = server.tls_address.expect("TLS").port();
