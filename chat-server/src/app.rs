@@ -108,8 +108,8 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// Returns an error if the data directory or the history in it cannot be used,
-/// a password cannot be hashed, or `listeners` has a socket for TLS and `config`
-/// no valid certificate.
+/// a password cannot be hashed, or `listeners` has a socket for TLS and
+/// `config` no valid certificate.
 pub async fn serve(
     listeners: impl Into<Listeners>,
     config: Config,

@@ -40,8 +40,8 @@ impl ForeignProtocol {
         }
     }
 
-    /// Returns the reason for which the server closes the connection. `tls_port`
-    /// is the port at which it serves TLS, if it does.
+    /// Returns the reason for which the server closes the connection.
+    /// `tls_port` is the port at which it serves TLS, if it does.
     pub(crate) fn refusal(self, tls_port: Option<u16>) -> String {
         if let (Self::Tls, Some(port)) = (self, tls_port) {
             return format!("This port is without TLS, connect to port {port} for TLS");

@@ -1,8 +1,8 @@
 //! A disk that is slow each time, for the mistake of [`certificate`].
 //!
 //! Real disks are slow now and then: under load, or over the network. A file of
-//! this disk is the reading end of a pipe, which has a path. A thread writes the
-//! contents into it after a while.
+//! this disk is the reading end of a pipe, which has a path. A thread writes
+//! the contents into it after a while.
 //!
 //! [`certificate`]: super::certificate
 
