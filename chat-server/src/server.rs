@@ -166,6 +166,9 @@ impl Server {
         acceptors.extend(
             tls.zip(listeners.tls).map(|(tls, listener)| loopscope::spawn("tls-acceptor", tls.run(listener))),
         );
+        // The history ends when the last of those that hold it has ended. So
+        // only acceptors and sessions may hold it.
+        drop(context);
         shutdown.await;
         acceptors.iter().for_each(JoinHandle::abort);
         for acceptor in acceptors {
