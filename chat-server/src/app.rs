@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use crate::args::Args;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::{descriptors, logging, signals};
@@ -78,18 +79,26 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     }
     let runtime = scope.watch(builder.enable_all()).build().context("the runtime cannot be started")?;
     let served = scope.block_on(&runtime, async {
-        let listener = listen(config.listen)?;
+        let plain = listen("--listen", config.listen)?;
+        let tls = match config.server.certificate {
+            Some(_) => Some(listen("--tls-listen", config.tls_listen)?),
+            None => None,
+        };
         let shutdown = signals::shutdown().context("the signal handlers cannot be installed")?;
-        let server = Server::start(directory.path(), config.server, metrics).await?;
-        announce(listener.local_addr()?, scope.telemetry_address());
-        server.run(listener, shutdown).await;
+        let listeners = Listeners { plain, tls };
+        let server = Server::start(directory.path(), config.server, &listeners, metrics).await?;
+        if let Some(certificate) = server.certificate() {
+            signals::reload_on_hangup(certificate).context("the signal handler cannot be installed")?;
+        }
+        announce(&listeners, scope.telemetry_address())?;
+        server.run(listeners, shutdown).await;
         anyhow::Ok(())
     });
     runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
     served
 }
 
-/// Serves clients of `listener` on the caller's runtime until `shutdown`
+/// Serves clients of `listeners` on the caller's runtime until `shutdown`
 /// completes. Then disconnects them: all accepted messages are delivered, and
 /// each client receives the reason.
 ///
@@ -99,20 +108,23 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// Returns an error if the data directory or the history in it cannot be used,
-/// or a password cannot be hashed.
+/// a password cannot be hashed, or `listeners` has a socket for TLS and
+/// `config` no valid certificate.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let Config { data_dir, server, .. } = config;
     let open = move || DataDir::open(data_dir.as_deref());
     let directory = loopscope::spawn_blocking("data-dir", open).await??;
-    Server::start(directory.path(), server, Metrics::default()).await?.run(listener, shutdown).await;
+    let listeners = listeners.into();
+    let server = Server::start(directory.path(), server, &listeners, Metrics::default()).await?;
+    server.run(listeners, shutdown).await;
     Ok(())
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bind = || -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // Without it, a restart must wait until the connections of the previous
@@ -124,13 +136,20 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(LISTEN_BACKLOG)
     };
-    bind().with_context(|| format!("--listen: {address} cannot be bound, choose a free port or port 0"))
+    bind().with_context(|| format!("{flag}: {address} cannot be bound, choose a free port or port 0"))
 }
 
 /// Prints the line that other programs wait for. They read the ports from it.
-fn announce(irc: SocketAddr, telemetry: Option<SocketAddr>) {
+fn announce(listeners: &Listeners, telemetry: Option<SocketAddr>) -> io::Result<()> {
+    let irc = listeners.plain.local_addr()?;
+    let tls = match &listeners.tls {
+        Some(tls) => format!(" ircs={}", tls.local_addr()?),
+        None => String::new(),
+    };
     let telemetry = telemetry.map_or_else(|| "none".to_owned(), |address| address.to_string());
     let mut out = io::stdout().lock();
     // The reader of stdout may be gone. The server runs anyway.
-    let _ = writeln!(out, "chat-server ready irc={irc} telemetry={telemetry}").and_then(|()| out.flush());
+    let _ =
+        writeln!(out, "chat-server ready irc={irc} telemetry={telemetry}{tls}").and_then(|()| out.flush());
+    Ok(())
 }

@@ -20,6 +20,20 @@ pub struct Args {
     /// Address for clients; port 0 picks a free port [default: 127.0.0.1:6667]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Address for clients with TLS [default: 127.0.0.1:6697, if there is a
+    /// certificate]
+    #[arg(long, value_name = "ADDRESS")]
+    pub tls_listen: Option<String>,
+    /// File with the certificate for TLS and its chain, in PEM; SIGHUP and
+    /// REHASH read it again
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<String>,
+    /// File with the private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Try TLS with a certificate that the server creates in --data-dir
+    #[arg(long)]
+    pub tls_self_signed: bool,
     /// Address for loopscope's metrics and findings, or `off` [default:
     /// 127.0.0.1:9464]
     #[arg(long, value_name = "ADDRESS")]
@@ -58,7 +72,8 @@ pub struct Args {
     #[arg(long, value_name = "N/s|off")]
     pub flood_limit: Option<String>,
     /// Make a mistake that blocks the event loop: sleep, history, password,
-    /// filter, resolve, lock, channel, child, upstream or all; may be repeated
+    /// filter, resolve, lock, channel, child, upstream, certificate or all; may
+    /// be repeated
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]")]
     pub inject: Vec<String>,
 }

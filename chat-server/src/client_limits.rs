@@ -19,6 +19,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientLimits {
+    /// Time within which a client must complete its TLS handshake; default
+    /// 10 s.
+    pub handshake_timeout: Duration,
     /// Time within which a client must register; default 60 s.
     pub registration_timeout: Duration,
     /// Time without input after which the server sends a PING; default 90 s.
@@ -42,6 +45,7 @@ pub struct ClientLimits {
 impl Default for ClientLimits {
     fn default() -> Self {
         Self {
+            handshake_timeout: Duration::from_secs(10),
             registration_timeout: Duration::from_secs(60),
             ping_after: Duration::from_secs(90),
             pong_timeout: Duration::from_secs(60),
@@ -54,6 +58,13 @@ impl Default for ClientLimits {
 }
 
 impl ClientLimits {
+    /// Sets the time within which a client must complete its TLS handshake.
+    #[must_use]
+    pub const fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
     /// Sets the time within which a client must register.
     #[must_use]
     pub const fn with_registration_timeout(mut self, timeout: Duration) -> Self {

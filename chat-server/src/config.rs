@@ -12,7 +12,8 @@ use crate::client_limits::ClientLimits;
 use crate::config_error::ConfigError;
 use crate::config_file;
 use crate::inject::flag::Injections;
-use crate::inject::spec::SpecError;
+use crate::inject::spec::{InjectionSite, SpecError};
+use crate::tls::settings::CertificateSource;
 
 /// Maximum size of the message of the day.
 const MAX_MOTD_BYTES: u64 = 64 * 1024;
@@ -29,6 +30,8 @@ const MAX_LINES_PER_SECOND: f64 = 1_000_000.0;
 #[derive(Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
+    /// Where to serve TLS if there is a certificate.
+    pub(crate) tls_listen: SocketAddr,
     pub(crate) telemetry: Option<SocketAddr>,
     pub(crate) console: Option<SocketAddr>,
     pub(crate) workers: Option<NonZeroUsize>,
@@ -44,6 +47,7 @@ pub(crate) struct ServerConfig {
     pub(crate) password: Option<String>,
     pub(crate) operator: Option<(String, String)>,
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
+    pub(crate) certificate: Option<CertificateSource>,
     pub(crate) max_connections: u32,
     pub(crate) lines_per_second: Option<f64>,
     pub(crate) client_limits: ClientLimits,
@@ -72,8 +76,20 @@ impl Config {
 
     fn from_merged(args: Args) -> Result<Self, ConfigError> {
         let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());
+        let certificate =
+            CertificateSource::from_flags(args.tls_certificate, args.tls_key, args.tls_self_signed)?;
+        if certificate.is_none() {
+            let needs = "needs TLS: add --tls-certificate and --tls-key, or --tls-self-signed";
+            if args.tls_listen.is_some() {
+                return invalid("--tls-listen", needs);
+            }
+            if args.inject.iter().any(|it| it.starts_with(InjectionSite::Certificate.name())) {
+                return invalid("--inject", format!("`certificate` {needs}"));
+            }
+        }
         Ok(Self {
             listen: address("--listen", &or(args.listen, "127.0.0.1:6667"))?,
+            tls_listen: address("--tls-listen", &or(args.tls_listen, "127.0.0.1:6697"))?,
             telemetry: match &*or(args.telemetry, "127.0.0.1:9464") {
                 "off" => None,
                 text => Some(address("--telemetry", text)?),
@@ -87,6 +103,7 @@ impl Config {
                 password: args.password.map(|it| password("--password", it)).transpose()?,
                 operator: args.oper.map(operator).transpose()?,
                 motd: args.motd.as_deref().map(motd).transpose()?,
+                certificate,
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
                 lines_per_second: flood_limit(&or(args.flood_limit, "50/s"))?,
                 client_limits: ClientLimits::default(),
@@ -236,7 +253,11 @@ mod tests {
             ("--motd", "no/such/file", "a readable file"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
-            ("--inject", "downstream", "lock, channel, child, upstream or all"),
+            ("--inject", "downstream", "channel, child, upstream, certificate or all"),
+            ("--inject", "certificate", "`certificate` needs TLS: add --tls-certificate"),
+            ("--tls-listen", "127.0.0.1:6697", "add --tls-certificate and --tls-key, or --tls-self-signed"),
+            ("--tls-certificate", "a.pem", "needs --tls-key"),
+            ("--tls-key", "a.pem", "needs --tls-certificate"),
         ] {
             let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");
@@ -255,10 +276,12 @@ mod tests {
         for (path, reason) in [
             ("/dev/zero", "it is not a regular file"),
             (fifo, "it is not a regular file"),
+            (directory.path().to_str().expect("UTF-8"), "it is not a regular file"),
             (large, "it has more than 65536 bytes"),
         ] {
-            for flag in ["--motd", "--config"] {
-                let error = parse(&[flag, path]).expect_err(path).to_string();
+            for flag in ["--motd", "--config", "--tls-certificate"] {
+                let key: &[&str] = if flag == "--tls-certificate" { &["--tls-key", "k.pem"] } else { &[] };
+                let error = parse(&[&[flag, path], key].concat()).expect_err(path).to_string();
                 assert!(error.starts_with(flag) && error.contains(reason), "{error}");
             }
         }
@@ -293,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn tls_can_be_set_by_the_file() {
+        let config = with_file("tls-self-signed = true\ntls-listen = \"0.0.0.0:7000\"", &[]).expect("valid");
+        assert!(matches!(config.server.certificate, Some(CertificateSource::SelfSigned)));
+        assert_eq!(config.tls_listen.to_string(), "0.0.0.0:7000");
+        let config = with_file("tls-self-signed = false", &[]).expect("valid");
+        assert!(config.server.certificate.is_none());
+        assert_eq!(config.tls_listen.to_string(), "127.0.0.1:6697");
+    }
+
+    #[test]
     fn each_wrong_setting_is_reported_with_its_line() {
         for (text, sentence) in [
             ("\nlisen = \"x\"", "--config: `chat.toml`, line 2: unknown setting `lisen`, must be listen"),
@@ -303,6 +336,8 @@ mod tests {
             ("workers = true", "line 1: `workers` must be a string or an integer"),
             ("inject = [1.5]", "line 1: `inject` must be a string or a list of strings"),
             ("[listen]\nport = 1", "line 1: `listen` must be"),
+            ("tls-self-signed = 1", "line 1: `tls-self-signed` must be true or false"),
+            ("\ntls-key = \"a.pem\"", "chat.toml, line 2: tls-key: needs --tls-certificate"),
         ] {
             let error = with_file(text, &[]).expect_err(text);
             assert!(error.contains(sentence) && error.lines().count() == 1, "{text}: {error}");

@@ -11,7 +11,7 @@ use crate::config_error::ConfigError;
 /// Maximum size of a configuration file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// The names of the settings, as error texts list them.
-const SETTING_NAMES: &str = "listen, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
+const SETTING_NAMES: &str = "listen, tls-listen, tls-certificate, tls-key, tls-self-signed, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
     max-connections, flood-limit or inject";
 
 /// The line of the file from which each setting came. Errors name it.
@@ -72,8 +72,16 @@ fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String>
         }
         return Ok(is_unset);
     }
+    if name == "tls-self-signed" {
+        let is_unset = !args.tls_self_signed;
+        args.tls_self_signed |= value.as_bool().ok_or("`tls-self-signed` must be true or false")?;
+        return Ok(is_unset);
+    }
     let field = match name {
         "listen" => &mut args.listen,
+        "tls-listen" => &mut args.tls_listen,
+        "tls-certificate" => &mut args.tls_certificate,
+        "tls-key" => &mut args.tls_key,
         "telemetry" => &mut args.telemetry,
         "console" => &mut args.console,
         "workers" => &mut args.workers,

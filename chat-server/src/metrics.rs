@@ -7,6 +7,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
+use crate::handshake_metrics::HandshakeMetrics;
 use crate::irc::command::Command;
 
 /// The upper bounds of the buckets: the same as in loopscope's histograms.
@@ -44,6 +45,7 @@ pub(crate) struct Metrics {
     slow_readers: IntCounter,
     history_dropped: IntCounter,
     rejected: [IntCounter; 4],
+    handshakes: HandshakeMetrics,
     families: Vec<Family>,
 }
 
@@ -97,6 +99,7 @@ impl Default for Metrics {
             history_dropped,
             rejected: ["server_full", "timeout", "password", "protocol"]
                 .map(|it| by_reason.with_label_values(&[it])),
+            handshakes: HandshakeMetrics::new(&DURATION_BUCKETS_SECONDS),
             families,
         }
     }
@@ -105,12 +108,17 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers all metrics in `registry`.
     pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        self.handshakes.register(registry)?;
         self.families.iter().cloned().try_for_each(|family| match family {
             Family::Plain(counter) => registry.register(Box::new(counter)),
             Family::Labelled(counters) => registry.register(Box::new(counters)),
             Family::Timed(histograms) => registry.register(Box::new(histograms)),
             Family::Gauge(gauge) => registry.register(Box::new(gauge)),
         })
+    }
+
+    pub(crate) fn handshakes(&self) -> &HandshakeMetrics {
+        &self.handshakes
     }
 
     pub(crate) fn connected(&self) {

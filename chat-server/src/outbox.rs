@@ -249,6 +249,14 @@ async fn write_batch(
         }
         IoSlice::advance_slices(&mut rest, written);
     }
+    // TLS may have accepted bytes that the socket has not. A flush of TCP does
+    // nothing.
+    loop {
+        match time::timeout(check_interval, socket.flush()).await {
+            Ok(flushed) => break flushed?,
+            Err(_) => soft_limit.check(),
+        }
+    }
     soft_limit.check();
     Ok(())
 }

@@ -4,11 +4,13 @@ use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time;
 
@@ -16,10 +18,13 @@ use crate::config::ServerConfig;
 use crate::descriptors::ReserveDescriptor;
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, ServerIdentity};
+use crate::inject::mistake::Mistake;
 use crate::inject::spec::InjectionSite;
-use crate::irc::reply::OutputLine;
+use crate::irc::reply::{Buffer, OutputLine};
+use crate::listeners::Listeners;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;
+use crate::services::certificate::Certificate;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
@@ -29,7 +34,9 @@ use crate::services::resolve::Resolver;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
 use crate::services::visits::VisitCounter;
-use crate::session::{self, SessionContext};
+use crate::session::{self, Peer, SessionContext};
+use crate::tls::handshake::{self, Handshake, Handshakes};
+use crate::tls::settings::CertificateSource;
 
 /// Maximum wait for the sessions to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
@@ -65,10 +72,11 @@ impl Server {
     /// # Errors
     ///
     /// Returns an error if the history cannot be opened, a password cannot be
-    /// hashed or a service cannot start.
+    /// hashed, the certificate is missing or wrong, or a service cannot start.
     pub(crate) async fn start(
         directory: &Path,
         config: ServerConfig,
+        listeners: &Listeners,
         metrics: Metrics,
     ) -> anyhow::Result<Self> {
         let ServerConfig {
@@ -76,17 +84,27 @@ impl Server {
             password,
             operator,
             motd,
+            certificate,
             max_connections,
             lines_per_second,
             client_limits,
             injections,
             started_at,
         } = config;
+        let certificate = match &listeners.tls {
+            Some(_) => {
+                let mistake = injections.at(InjectionSite::Certificate);
+                Some(start_certificate(certificate, directory, &name, mistake).await?)
+            }
+            None => None,
+        };
+        let tls_address = listeners.tls.as_ref().and_then(|tls| tls.local_addr().ok());
         let identity = ServerIdentity {
             name,
             motd,
             needs_password: password.is_some(),
             has_operators: operator.is_some(),
+            tls_port: tls_address.map(|address| address.port()),
             started_at,
         };
         let mistake = injections.at(InjectionSite::Password);
@@ -106,6 +124,7 @@ impl Server {
             motd_program: MotdProgram::new(injections.at(InjectionSite::Child)),
             upstream: Upstream::start(injections.at(InjectionSite::Upstream))?,
             history,
+            certificate,
             metrics: metrics.clone(),
         };
         let (hub, _) = Hub::start(identity, metrics);
@@ -118,19 +137,46 @@ impl Server {
         })
     }
 
-    /// Serves clients of `listener` until `shutdown` completes. Then
+    /// Returns the certificate, if the server has TLS.
+    pub(crate) fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.context.services.certificate.clone()
+    }
+
+    /// Serves clients of `listeners` until `shutdown` completes. Then
     /// disconnects them: all accepted messages are delivered, and each client
     /// receives the reason.
-    pub(crate) async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    pub(crate) async fn run(self, listeners: Listeners, shutdown: impl Future<Output = ()>) {
         let Self { context, sessions, max_connections, history } = self;
         let hub = context.hub.clone();
-        let acceptor = Acceptor { context, sessions: sessions.clone(), max_connections, next_id: 0 };
-        let acceptor_task = loopscope::spawn("acceptor", acceptor.run(listener));
+        let open_refusals = (max_connections as usize / 8).clamp(MIN_OPEN_REFUSALS, MAX_OPEN_REFUSALS);
+        let (shutdown_sender, is_shut_down) = watch::channel(());
+        let plain = Acceptor {
+            context: context.clone(),
+            sessions: sessions.clone(),
+            refusals: Arc::new(Semaphore::new(open_refusals)),
+            next_id: Arc::default(),
+            tls: None,
+        };
+        let tls = context.services.certificate.clone().map(|certificate| {
+            let (timeout, metrics) = (context.client_limits.handshake_timeout, &context.services.metrics);
+            Handshakes::new(certificate, max_connections, timeout, metrics.handshakes().clone())
+        });
+        let tls = tls.map(|handshakes| Acceptor { tls: Some((handshakes, is_shut_down)), ..plain.clone() });
+        let mut acceptors = vec![loopscope::spawn("acceptor", plain.run(listeners.plain))];
+        acceptors.extend(
+            tls.zip(listeners.tls).map(|(tls, listener)| loopscope::spawn("tls-acceptor", tls.run(listener))),
+        );
+        // The history ends when the last of those that hold it has ended. So
+        // only acceptors and sessions may hold it.
+        drop(context);
         shutdown.await;
-        acceptor_task.abort();
-        // The listener closes when the task has ended, which may be after the
-        // abort.
-        let _ = acceptor_task.await;
+        acceptors.iter().for_each(JoinHandle::abort);
+        for acceptor in acceptors {
+            // The listener closes when the task has ended, which may be after
+            // the abort.
+            let _ = acceptor.await;
+        }
+        drop(shutdown_sender);
         hub.drain("Server shutting down").await;
         drop(hub);
         if time::timeout(SESSIONS_END_TIMEOUT, sessions.acquire_many(max_connections)).await.is_err() {
@@ -145,18 +191,34 @@ impl Server {
     }
 }
 
+/// Reads the certificate of a server with TLS.
+async fn start_certificate(
+    source: Option<CertificateSource>,
+    directory: &Path,
+    server_name: &Arc<str>,
+    mistake: Option<Mistake>,
+) -> anyhow::Result<Arc<Certificate>> {
+    let source = source.context("--tls-certificate: a server with TLS needs a certificate")?;
+    let (directory, name) = (directory.to_owned(), server_name.clone());
+    let files = move || source.files(&directory, &name);
+    let files = loopscope::spawn_blocking("certificate-files", files).await??;
+    Ok(Arc::new(Certificate::start(files, mistake).await?))
+}
+
+/// Accepts the connections of one listener.
+#[derive(Clone)]
 struct Acceptor {
     context: Arc<SessionContext>,
     sessions: Arc<Semaphore>,
-    max_connections: u32,
-    next_id: u64,
+    refusals: Arc<Semaphore>,
+    next_id: Arc<AtomicU64>,
+    /// Set if the listener is for TLS. The receiver ends the handshakes in
+    /// progress: it has an error when the server shuts down.
+    tls: Option<(Arc<Handshakes>, watch::Receiver<()>)>,
 }
 
 impl Acceptor {
-    async fn run(mut self, listener: TcpListener) {
-        let open_refusals = self.max_connections as usize / 8;
-        let open_refusals = open_refusals.clamp(MIN_OPEN_REFUSALS, MAX_OPEN_REFUSALS);
-        let refusals = Arc::new(Semaphore::new(open_refusals));
+    async fn run(self, listener: TcpListener) {
         let mut backoff = MIN_ACCEPT_BACKOFF;
         let mut reserve = ReserveDescriptor::new();
         loop {
@@ -165,7 +227,7 @@ impl Acceptor {
                     backoff = MIN_ACCEPT_BACKOFF;
                     match self.sessions.clone().try_acquire_owned() {
                         Ok(permit) => self.serve(socket, peer, permit),
-                        Err(_) => self.refuse(socket, &refusals),
+                        Err(_) => self.refuse(socket),
                     }
                 }
                 Err(error) if is_connection_error(&error) => {}
@@ -188,23 +250,51 @@ impl Acceptor {
         }
     }
 
-    fn serve(&mut self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (id, context) = (ClientId(self.next_id), self.context.clone());
-        self.next_id += 1;
+    fn serve(&self, mut socket: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+        let id = ClientId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let context = self.context.clone();
+        // Lines are small and already written in batches. Nagle's algorithm
+        // would only delay them.
+        let _ = socket.set_nodelay(true);
+        if let Some((handshakes, is_shut_down)) = &self.tls {
+            let Some(handshake) = handshakes.try_begin(address.ip()) else {
+                return write_at_once(socket, handshake::REFUSAL);
+            };
+            let is_shut_down = is_shut_down.clone();
+            loopscope::spawn("session", async move {
+                serve_tls(id, socket, address, handshake, is_shut_down, context).await;
+                drop(permit);
+            });
+            return;
+        }
         loopscope::spawn("session", async move {
-            session::serve(id, socket, peer, context).await;
+            let (read_half, write_half) = socket.split();
+            let peer = Peer { address, is_secure: false };
+            session::serve(id, read_half, write_half, peer, context).await;
             drop(permit);
         });
     }
 
-    fn refuse(&self, mut socket: TcpStream, refusals: &Arc<Semaphore>) {
-        let Ok(permit) = refusals.clone().try_acquire_owned() else { return self.refuse_at_once(socket) };
+    /// Returns what a client receives for which there is no place.
+    fn refusal(&self) -> Buffer {
+        match self.tls {
+            Some(_) => handshake::REFUSAL.into(),
+            None => refusal().plain().clone(),
+        }
+    }
+
+    fn refuse(&self, mut socket: TcpStream) {
+        let refusal = self.refusal();
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
+            return self.refuse_at_once(socket);
+        };
         self.context.services.metrics.count_rejected(Rejection::ServerFull);
         loopscope::spawn("refusal", async move {
             // If the write fails, the client only sees that the connection
             // closes.
-            let _ = socket.write_all(refusal().plain()).await;
-            session::close_gracefully(socket).await;
+            let _ = socket.write_all(&refusal).await;
+            let (read_half, write_half) = socket.split();
+            session::close_gracefully(read_half, write_half).await;
             drop(permit);
         });
     }
@@ -212,15 +302,40 @@ impl Acceptor {
     /// Refuses a client without waiting for it.
     fn refuse_at_once(&self, socket: TcpStream) {
         self.context.services.metrics.count_rejected(Rejection::ServerFull);
-        // No call on this socket waits: it stays in non-blocking mode. Tokio's
-        // own calls would wait for the first event of the new socket.
-        let Ok(mut socket) = socket.into_std() else { return };
-        let _ = socket.write(refusal().plain());
-        // With unread input, the client could lose the reason.
-        let mut discarded = [0; 512];
-        let mut reads = 0..MAX_DISCARDING_READS;
-        while reads.next().is_some() && socket.read(&mut discarded).is_ok_and(|bytes| bytes > 0) {}
+        write_at_once(socket, &self.refusal());
     }
+}
+
+/// Completes the handshake and serves the client. Ends at the shutdown if the
+/// handshake is not complete.
+async fn serve_tls(
+    id: ClientId,
+    socket: TcpStream,
+    address: SocketAddr,
+    handshake: Handshake,
+    mut is_shut_down: watch::Receiver<()>,
+    context: Arc<SessionContext>,
+) {
+    let stream = tokio::select! {
+        stream = handshake.complete(socket, address) => stream,
+        _ = is_shut_down.changed() => None,
+    };
+    let Some(stream) = stream else { return };
+    let (read_half, write_half) = tokio::io::split(stream);
+    let peer = Peer { address, is_secure: true };
+    session::serve(id, read_half, write_half, peer, context).await;
+}
+
+/// Writes what fits into the socket's buffer, and closes the connection.
+fn write_at_once(socket: TcpStream, bytes: &[u8]) {
+    // No call on this socket waits: it stays in non-blocking mode. Tokio's
+    // own calls would wait for the first event of the new socket.
+    let Ok(mut socket) = socket.into_std() else { return };
+    let _ = socket.write(bytes);
+    // With unread input, the client could lose the reason.
+    let mut discarded = [0; 512];
+    let mut reads = 0..MAX_DISCARDING_READS;
+    while reads.next().is_some() && socket.read(&mut discarded).is_ok_and(|bytes| bytes > 0) {}
 }
 
 fn refusal() -> OutputLine {

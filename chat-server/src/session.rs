@@ -6,9 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{self, Instant};
 
 use crate::client_limits::ClientLimits;
@@ -37,40 +35,49 @@ pub(crate) struct SessionContext {
     pub(crate) client_limits: ClientLimits,
 }
 
-/// Serves one connection until it ends.
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// The connection uses TLS.
+    pub(crate) is_secure: bool,
+}
+
+/// Serves one connection until it ends. The caller has split the socket, which
+/// may be of TCP or TLS.
 pub(crate) async fn serve(
     id: ClientId,
-    mut socket: TcpStream,
-    peer: SocketAddr,
+    mut read_half: impl AsyncRead + Unpin,
+    mut write_half: impl AsyncWrite + Unpin,
+    peer: Peer,
     context: Arc<SessionContext>,
 ) {
     context.services.metrics.connected();
-    // Lines are small and already written in batches. Nagle's algorithm would
-    // only delay them.
-    let _ = socket.set_nodelay(true);
-    context.services.resolver.log_host_name(peer);
+    context.services.resolver.log_host_name(peer.address);
     let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
     let slow_reader = queue.slow_reader();
-    context.hub.connect(id, host(peer.ip()), outbox).await;
-    let (read_half, mut write_half) = socket.split();
+    context.hub.connect(id, host(peer.address.ip()), peer.is_secure, outbox).await;
     let reader = Reader { id, context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
-        never = reader.run(read_half, slow_reader) => match never {},
+        never = reader.run(&mut read_half, slow_reader) => match never {},
     };
     match written {
-        Ok(()) => close_gracefully(socket).await,
+        Ok(()) => close_gracefully(read_half, write_half).await,
         Err(error) => context.hub.leave(id, format!("Write error: {}", error.kind())).await,
     }
     context.services.metrics.disconnected();
 }
 
 /// Closes the sending side and discards what the peer still sends.
-pub(crate) async fn close_gracefully(mut socket: TcpStream) {
+pub(crate) async fn close_gracefully(
+    mut read_half: impl AsyncRead + Unpin,
+    mut write_half: impl AsyncWrite + Unpin,
+) {
     let drain = async {
-        socket.shutdown().await?;
+        write_half.shutdown().await?;
         let mut discarded = [0; 512];
-        while socket.read(&mut discarded).await? > 0 {}
+        while read_half.read(&mut discarded).await? > 0 {}
         io::Result::Ok(())
     };
     // Success, error or timeout: the connection is over in any case.
@@ -93,10 +100,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads until the client disconnects. Then it never completes: the writing
     /// half ends the session when the hub drops the queue's sender.
-    async fn run(mut self, mut socket: ReadHalf<'_>, slow_reader: SlowReader) -> Infallible {
+    async fn run(mut self, socket: &mut (impl AsyncRead + Unpin), slow_reader: SlowReader) -> Infallible {
         let (id, context) = (self.id, self.context);
         let reason = tokio::select! {
-            reason = self.read_lines(&mut socket) => reason,
+            reason = self.read_lines(socket) => reason,
             () = slow_reader.notified() => {
                 context.services.metrics.count_slow_reader();
                 Some("SendQ exceeded".into())
@@ -110,7 +117,7 @@ impl Reader<'_> {
 
     /// Returns the reason to disconnect the client, or `None` if the hub has
     /// disconnected it.
-    async fn read_lines(&mut self, socket: &mut ReadHalf<'_>) -> Option<String> {
+    async fn read_lines(&mut self, socket: &mut (impl AsyncRead + Unpin)) -> Option<String> {
         let throttle = &self.context.services.throttle;
         let mut bucket = throttle.new_bucket();
         let mut silence = SilenceTimer::new(self.context.client_limits);
@@ -146,6 +153,10 @@ impl Reader<'_> {
             match read {
                 Ok(0) => return Some("Connection closed".into()),
                 Ok(bytes) => self.context.services.metrics.count_bytes_in(bytes),
+                // Many TLS clients close the connection without a close_notify.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Some("Connection closed".into());
+                }
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
             silence.reset();
@@ -187,6 +198,13 @@ impl Reader<'_> {
             RequestOutcome::CheckPassword(password) => {
                 let is_right = services.passwords.admits(&password).await;
                 hub.ask(self.id, Request::PasswordChecked { is_right }).await
+            }
+            RequestOutcome::Reload => {
+                let sentence = match &services.certificate {
+                    Some(certificate) => certificate.reload().await,
+                    None => "There is nothing to read again: the server has no TLS certificate".to_owned(),
+                };
+                hub.ask(self.id, Request::Reloaded { sentence }).await
             }
             other => other,
         }

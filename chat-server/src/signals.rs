@@ -1,6 +1,9 @@
-//! SIGTERM and Ctrl-C.
+//! SIGTERM, Ctrl-C and SIGHUP.
 
 use std::io;
+use std::sync::Arc;
+
+use crate::services::certificate::Certificate;
 
 /// The exit code that shells use for a program ended by Ctrl-C.
 const EXIT_CODE_INTERRUPTED: i32 = 130;
@@ -24,6 +27,28 @@ pub(crate) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     Ok(async move {
         let _ = shutdown_receiver.await;
     })
+}
+
+/// Reads the certificate again at each SIGHUP.
+///
+/// # Errors
+///
+/// Returns an error if the system refuses the signal handler.
+#[cfg(unix)]
+pub(crate) fn reload_on_hangup(certificate: Arc<Certificate>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangups = signal(SignalKind::hangup())?;
+    loopscope::spawn("reload", async move {
+        while hangups.recv().await.is_some() {
+            certificate.reload().await;
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn reload_on_hangup(_: Arc<Certificate>) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]

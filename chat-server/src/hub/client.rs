@@ -26,6 +26,8 @@ pub(super) struct Client {
     /// The client has sent the server's password, or the server has none.
     pub(super) is_admitted: bool,
     pub(super) is_registered: bool,
+    /// The connection uses TLS.
+    pub(super) is_secure: bool,
     pub(super) is_invisible: bool,
     pub(super) is_operator: bool,
     /// Set while the client is away.
@@ -59,6 +61,7 @@ impl Client {
             password: None,
             is_admitted,
             is_registered: false,
+            is_secure: false,
             is_invisible: false,
             is_operator: false,
             away_reason: None,
@@ -87,7 +90,10 @@ impl Client {
     }
 
     pub(super) fn modes(&self) -> String {
-        format!("+{}{}", if self.is_invisible { "i" } else { "" }, if self.is_operator { "o" } else { "" })
+        let flags = [(self.is_invisible, 'i'), (self.is_operator, 'o'), (self.is_secure, 'z')];
+        std::iter::once('+')
+            .chain(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, it)| it))
+            .collect()
     }
 
     /// Returns whether `mask` matches the nick, user name, host or whole

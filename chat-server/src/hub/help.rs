@@ -44,7 +44,12 @@ fn parameters(command: Command) -> Option<&'static str> {
         Command::Topic => "#channel [:topic]",
         Command::List => "[#channel | mask | >members | <members][,...]",
         Command::Oper => "name password",
-        Command::Motd | Command::Lusers | Command::Version | Command::Time | Command::Info => "",
+        Command::Motd
+        | Command::Lusers
+        | Command::Version
+        | Command::Time
+        | Command::Info
+        | Command::Rehash => "",
         Command::Kick => "#channel nick[,nick...] [:reason]",
         Command::Invite => "nick #channel",
         Command::Away => "[:reason]",

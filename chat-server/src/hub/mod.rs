@@ -44,6 +44,7 @@ mod operators;
 mod presence;
 mod queries;
 mod registration;
+mod rehash;
 pub(crate) mod request;
 mod state;
 mod task;

@@ -150,7 +150,7 @@ impl HubState {
         replies.numeric(RPL_CREATED, &[], format!("This server was started {created}"));
         replies.numeric_params(
             RPL_MYINFO,
-            &[name.as_bytes(), VERSION.as_bytes(), b"io", b"biklmnostv", b"bklov"],
+            &[name.as_bytes(), VERSION.as_bytes(), b"ioz", b"biklmnostv", b"bklov"],
         );
         for tokens in isupport::lines(name) {
             let tokens: Vec<&[u8]> = tokens.split(' ').map(str::as_bytes).collect();

@@ -33,6 +33,8 @@ pub(crate) enum Request {
     /// Register the client if the password of
     /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
     PasswordChecked { is_right: bool },
+    /// Tell the client about the reload of [`RequestOutcome::Reload`].
+    Reloaded { sentence: String },
     /// Disconnect the client unless it has registered by now.
     RegistrationTimeout,
 }
@@ -50,6 +52,9 @@ pub(crate) enum RequestOutcome {
     /// The session must verify this password and report the result with
     /// [`Request::PasswordChecked`].
     CheckPassword(Box<[u8]>),
+    /// The session must read the certificate again and report the result with
+    /// [`Request::Reloaded`].
+    Reload,
     /// The client is disconnected; the hub ignores further requests.
     Disconnected,
 }
@@ -63,13 +68,14 @@ pub(super) enum CommandOutcome {
         max_lines: usize,
     },
     CheckPassword(Box<[u8]>),
+    Reload,
     /// Disconnect the client, for this reason.
     Disconnect(Vec<u8>),
 }
 
 /// What arrives at the hub's task.
 pub(super) enum HubEvent {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
+    Connect { id: ClientId, host: Box<[u8]>, is_secure: bool, outbox: Outbox, done: oneshot::Sender<()> },
     Request { id: ClientId, request: Request, outcome: oneshot::Sender<RequestOutcome> },
     Drain { reason: &'static str },
 }
@@ -88,5 +94,7 @@ pub(crate) struct ServerIdentity {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) needs_password: bool,
     pub(crate) has_operators: bool,
+    /// The port for TLS, if the server serves it.
+    pub(crate) tls_port: Option<u16>,
     pub(crate) started_at: SystemTime,
 }

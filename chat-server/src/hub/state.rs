@@ -63,6 +63,7 @@ impl HubState {
             motd: None,
             needs_password: false,
             has_operators: false,
+            tls_port: None,
             started_at: std::time::SystemTime::now(),
         };
         let mut state = Self::new(identity, metrics.clone());

@@ -47,8 +47,9 @@ pub(super) async fn run(
 impl HubState {
     async fn handle_event(&mut self, event: HubEvent) {
         match event {
-            HubEvent::Connect { id, host, outbox, done } => {
-                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+            HubEvent::Connect { id, host, is_secure, outbox, done } => {
+                let client = Client::new(id, host, outbox, !self.identity.needs_password);
+                self.clients.insert(id, Client { is_secure, ..client });
                 let _ = done.send(());
             }
             HubEvent::Request { id, request, outcome } => {
@@ -74,7 +75,7 @@ impl HubState {
             Request::Foreign(protocol) => {
                 protocol.preamble().iter().for_each(|line| replies.line(&[line.as_bytes()]));
                 self.delivery.count_rejected(Rejection::Protocol);
-                CommandOutcome::Disconnect(protocol.refusal().into())
+                CommandOutcome::Disconnect(protocol.refusal(self.identity.tls_port).into())
             }
             Request::RegistrationTimeout if client.is_registered => CommandOutcome::Done,
             Request::RegistrationTimeout => {
@@ -82,6 +83,10 @@ impl HubState {
                 CommandOutcome::Disconnect(b"Registration timed out".to_vec())
             }
             Request::PasswordChecked { is_right } => self.admit(id, is_right, &mut replies),
+            Request::Reloaded { sentence } => {
+                self.send_reloaded(&sentence, &mut replies);
+                CommandOutcome::Done
+            }
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
@@ -101,6 +106,7 @@ impl HubState {
                 RequestOutcome::ReadHistory { channel, max_lines }
             }
             CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
+            CommandOutcome::Reload => RequestOutcome::Reload,
             CommandOutcome::Disconnect(reason) => {
                 self.remove(id, &reason).await;
                 RequestOutcome::Disconnected
@@ -138,6 +144,7 @@ impl HubState {
             Command::Pass => self.pass(id, &message, replies),
             Command::User => return self.user(id, &message, replies),
             Command::Kill => return self.kill(id, &message, replies).await,
+            Command::Rehash => return self.rehash(id, replies),
             Command::Nick => return self.nick(id, &message, replies).await,
             Command::Join => self.join(id, &message, replies).await,
             Command::Part => self.part(id, &message, replies).await,

@@ -38,8 +38,9 @@ impl HubState {
                 (b'i' | b'o', _) if letters[index + 1..].contains(&letter) => continue,
                 (b'i', _) => (&mut client.is_invisible, on),
                 (b'o', false) => (&mut client.is_operator, false),
-                // Only OPER makes operators.
-                (b'o', true) => continue,
+                // Only OPER makes operators, and only TLS makes a connection
+                // secure.
+                (b'o', true) | (b'z', _) => continue,
                 _ => {
                     has_unknown = true;
                     continue;

@@ -24,13 +24,15 @@ pub(crate) enum InjectionSite {
     Channel,
     Child,
     Upstream,
+    Certificate,
 }
 
 /// The names of the sites, as error texts list them.
-const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
+const SITE_NAMES: &str =
+    "sleep, history, password, filter, resolve, lock, channel, child, upstream, certificate or all";
 
 impl InjectionSite {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Sleep,
         Self::History,
         Self::Password,
@@ -40,9 +42,11 @@ impl InjectionSite {
         Self::Channel,
         Self::Child,
         Self::Upstream,
+        Self::Certificate,
     ];
 
-    fn name(self) -> &'static str {
+    /// Returns the name in the flag.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sleep => "sleep",
             Self::History => "history",
@@ -53,6 +57,7 @@ impl InjectionSite {
             Self::Channel => "channel",
             Self::Child => "child",
             Self::Upstream => "upstream",
+            Self::Certificate => "certificate",
         }
     }
 
@@ -68,6 +73,7 @@ impl InjectionSite {
             Self::Sleep | Self::History | Self::Filter => (50, 1.0),
             Self::Resolve => (30, 2.0),
             Self::Channel => (40, 20.0),
+            Self::Certificate => (40, 5.0),
             Self::Upstream => (40, 50.0),
             Self::Password => (50, 100.0),
             Self::Child => (40, 100.0),

@@ -41,14 +41,19 @@ impl ForeignProtocol {
     }
 
     /// Returns the reason for which the server closes the connection.
-    pub(crate) fn refusal(self) -> &'static str {
-        match self {
+    /// `tls_port` is the port at which it serves TLS, if it does.
+    pub(crate) fn refusal(self, tls_port: Option<u16>) -> String {
+        if let (Self::Tls, Some(port)) = (self, tls_port) {
+            return format!("This port is without TLS, connect to port {port} for TLS");
+        }
+        let reason = match self {
             Self::Tls => "This is an IRC server without TLS, connect without TLS",
             Self::Http => "This is an IRC server, not a web server",
             Self::Ssh => "This is an IRC server, not an SSH server",
             Self::Proxy => "This IRC server does not accept the PROXY protocol",
             Self::Binary => "This is an IRC server, a line must begin with a command",
-        }
+        };
+        reason.to_owned()
     }
 
     /// Returns lines that the other program understands. They come before the
@@ -64,6 +69,13 @@ impl ForeignProtocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tls_client_is_told_the_port_for_tls() {
+        assert!(ForeignProtocol::Tls.refusal(Some(6697)).contains("port 6697 for TLS"));
+        assert!(ForeignProtocol::Tls.refusal(None).contains("connect without TLS"));
+        assert!(!ForeignProtocol::Http.refusal(Some(6697)).contains("6697"));
+    }
 
     #[test]
     fn other_protocols_are_recognized_and_irc_is_not() {

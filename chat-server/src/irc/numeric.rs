@@ -95,6 +95,7 @@ standard_replies! {
     374 RPL_ENDOFINFO "End of /INFO list"
     376 RPL_ENDOFMOTD "End of /MOTD command"
     381 RPL_YOUREOPER "You are now an IRC operator"
+    382 RPL_REHASHING "Rehashing"
     401 ERR_NOSUCHNICK "No such nick/channel"
     403 ERR_NOSUCHCHANNEL "No such channel"
     404 ERR_CANNOTSENDTOCHAN "Cannot send to channel"
@@ -131,6 +132,7 @@ standard_replies! {
     502 ERR_USERSDONTMATCH "Cannot change mode for other users"
     524 ERR_HELPNOTFOUND "Help not found"
     525 ERR_INVALIDKEY "Key is not well-formed"
+    671 RPL_WHOISSECURE "is using a secure connection"
     706 RPL_ENDOFHELP "End of /HELP"
 }
 

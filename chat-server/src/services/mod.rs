@@ -7,6 +7,8 @@
 //! function that is never inlined, and the blocking line stands alone in it:
 //! loopscope must report exactly that line.
 
+pub(crate) mod certificate;
+pub(crate) mod certificate_files;
 pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod history;
@@ -17,13 +19,17 @@ pub(crate) mod line_checks;
 pub(crate) mod motd_program;
 pub(crate) mod password;
 pub(crate) mod resolve;
+mod slow_disk;
 pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;
 
+use std::sync::Arc;
+
 use crate::irc::command::Command;
 use crate::irc::message::{Message, split_commas};
 use crate::metrics::Metrics;
+use crate::services::certificate::Certificate;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::{ChannelMessage, History};
@@ -47,6 +53,8 @@ pub(crate) struct Services {
     pub(crate) motd_program: MotdProgram,
     pub(crate) upstream: Upstream,
     pub(crate) history: History,
+    /// Set if the server has TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) metrics: Metrics,
 }
 

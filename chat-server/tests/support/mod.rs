@@ -2,12 +2,15 @@
 //! lines, never for a fixed time.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod tls;
+
 use std::time::Duration;
 
-use chat_server::{Args, ClientLimits, Config, serve};
+use chat_server::{Args, ClientLimits, Config, Listeners, serve};
 use clap::Parser;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -19,6 +22,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running server.
 pub struct Server {
     pub address: std::net::SocketAddr,
+    /// Set if a flag asks for TLS.
+    pub tls_address: Option<std::net::SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
 }
@@ -40,9 +45,16 @@ impl Server {
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let listener = socket.listen(4096).expect("a listener");
         let address = listener.local_addr().expect("bound");
+        let (mut listeners, mut tls_address) = (Listeners::from(listener), None);
+        if flags.iter().any(|flag| flag.starts_with("--tls-")) {
+            let tls = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            tls_address = Some(tls.local_addr().expect("bound"));
+            listeners = listeners.with_tls(tls);
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { drop(stopped.await) };
-        Self { address, stop: Some(stop), running: tokio::spawn(serve(listener, config, shutdown)) }
+        let running = tokio::spawn(serve(listeners, config, shutdown));
+        Self { address, tls_address, stop: Some(stop), running }
     }
 
     /// Starts the shutdown and waits for its end.
@@ -76,8 +88,7 @@ impl Server {
     /// Returns a registered client.
     pub async fn client(&self, nick: &str) -> Client {
         let mut client = self.connect().await;
-        client.send(&format!("NICK {nick}\r\nUSER {nick} 0 * :Real {nick}")).await;
-        client.until(" 422 ").await;
+        client.register(nick).await;
         client
     }
 
@@ -91,18 +102,29 @@ impl Server {
 }
 
 /// The client's end of a connection.
-pub struct Client {
-    pub read: BufReader<tokio::net::tcp::OwnedReadHalf>,
-    pub write: tokio::net::tcp::OwnedWriteHalf,
+pub struct Client<R = OwnedReadHalf, W = OwnedWriteHalf> {
+    pub read: BufReader<R>,
+    pub write: W,
 }
 
-impl Client {
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Client<R, W> {
     pub async fn send(&mut self, lines: &str) {
         self.send_bytes(format!("{lines}\r\n").as_bytes()).await;
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        timeout(STEP_TIMEOUT, self.write.write_all(bytes)).await.expect("sent in time").expect("connected");
+        let write = async {
+            self.write.write_all(bytes).await?;
+            // A TLS stream keeps what the socket does not accept.
+            self.write.flush().await
+        };
+        timeout(STEP_TIMEOUT, write).await.expect("sent in time").expect("connected");
+    }
+
+    /// Registers with this nick.
+    pub async fn register(&mut self, nick: &str) {
+        self.send(&format!("NICK {nick}\r\nUSER {nick} 0 * :Real {nick}")).await;
+        self.until(" 422 ").await;
     }
 
     /// Returns the next line without its ending, or `None` at the end of the
