@@ -20,11 +20,13 @@ use crate::inject::spec::InjectionSite;
 use crate::irc::reply::OutputLine;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;
+use crate::services::accounts::Accounts;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
 use crate::services::motd_program::MotdProgram;
-use crate::services::password::Passwords;
+use crate::services::password::{PasswordVerifier, Passwords};
+use crate::services::registration_limit::RegistrationLimit;
 use crate::services::resolve::Resolver;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
@@ -57,14 +59,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens the history in `directory` and starts all services. The server is
+    /// Opens the history and the accounts in `directory` and starts all services. The server is
     /// ready when it returns.
     ///
     /// Must run in a Tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     ///
-    /// Returns an error if the history cannot be opened, a password cannot be
+    /// Returns an error if the history or the accounts cannot be opened, a password cannot be
     /// hashed or a service cannot start.
     pub(crate) async fn start(
         directory: &Path,
@@ -79,6 +81,7 @@ impl Server {
             max_connections,
             lines_per_second,
             client_limits,
+            account_policy,
             injections,
             started_at,
         } = config;
@@ -87,12 +90,15 @@ impl Server {
             motd,
             needs_password: password.is_some(),
             has_operators: operator.is_some(),
+            account_policy,
             started_at,
         };
-        let mistake = injections.at(InjectionSite::Password);
+        let verifier = Arc::new(PasswordVerifier::new(injections.at(InjectionSite::Password)));
+        let limit = RegistrationLimit::new(account_policy.registrations_per_hour);
+        let accounts = Accounts::open(directory, verifier.clone(), limit, metrics.clone()).await?;
         let hashing = loopscope::spawn_blocking("hash-passwords", move || {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
-            Passwords::hash(password.as_deref(), operator, mistake)
+            Passwords::hash(password.as_deref(), operator, verifier)
         });
         let (history, writer) =
             History::start(directory, metrics.clone(), injections.at(InjectionSite::History)).await?;
@@ -100,6 +106,7 @@ impl Server {
             throttle: Throttle::new(lines_per_second, injections.at(InjectionSite::Sleep)),
             filter: Filter::new(injections.at(InjectionSite::Filter)),
             passwords: hashing.await??,
+            accounts,
             visits: VisitCounter::start(injections.at(InjectionSite::Lock)),
             resolver: Resolver::new(injections.at(InjectionSite::Resolve)),
             directory: UserDirectory::start(injections.at(InjectionSite::Channel))?,

@@ -25,7 +25,7 @@ use crate::services::Services;
 /// connection, and the peer could lose the ERROR with the reason.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Time after a wrong OPER in which the server handles no further line of the
+/// Time after a wrong OPER or AUTHENTICATE in which the server handles no further line of the
 /// same client, so that guessing takes long. Other clients do not wait.
 const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -51,9 +51,11 @@ pub(crate) async fn serve(
     context.services.resolver.log_host_name(peer);
     let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
     let slow_reader = queue.slow_reader();
-    context.hub.connect(id, host(peer.ip()), outbox).await;
+    // Without TLS, only a client on the same machine is safe from readers.
+    let is_confidential = peer.ip().to_canonical().is_loopback();
+    context.hub.connect(id, host(peer.ip()), is_confidential, outbox).await;
     let (read_half, mut write_half) = socket.split();
-    let reader = Reader { id, context: &context, lines: LineBuffer::default() };
+    let reader = Reader { id, address: peer.ip(), context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
         never = reader.run(read_half, slow_reader) => match never {},
@@ -86,6 +88,7 @@ fn host(ip: IpAddr) -> Box<[u8]> {
 
 struct Reader<'a> {
     id: ClientId,
+    address: IpAddr,
     context: &'a SessionContext,
     lines: LineBuffer,
 }
@@ -166,7 +169,7 @@ impl Reader<'_> {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
             InputLine::Whole(line) => {
                 let started = Instant::now();
-                let (command, checks) = services.run_before_hub(&line).await;
+                let (command, checks) = services.run_before_hub(&line, self.address).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
                 command.inspect(|&command| services.metrics.observe_duration(command, started.elapsed()));
                 if checks.is_password_wrong {
@@ -185,8 +188,22 @@ impl Reader<'_> {
                 hub.ask(self.id, Request::History { channel, page }).await
             }
             RequestOutcome::CheckPassword(password) => {
-                let is_right = services.passwords.admits(&password).await;
+                let is_right = services.passwords.admits(&password, self.address).await;
                 hub.ask(self.id, Request::PasswordChecked { is_right }).await
+            }
+            RequestOutcome::LogIn(credentials) => {
+                let account = services.accounts.log_in(&credentials, self.address).await;
+                let is_wrong = account.is_none();
+                let outcome = hub.ask(self.id, Request::LoginChecked { account }).await;
+                if is_wrong {
+                    time::sleep(WRONG_PASSWORD_PAUSE).await;
+                }
+                outcome
+            }
+            RequestOutcome::RegisterAccount(credentials) => {
+                let name = credentials.account.clone();
+                let registration = services.accounts.register(credentials, self.address).await;
+                hub.ask(self.id, Request::AccountRegistered { name, registration }).await
             }
             other => other,
         }

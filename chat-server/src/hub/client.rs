@@ -8,6 +8,7 @@ use super::request::ClientId;
 use crate::irc::masks;
 use crate::irc::names::NameKey;
 use crate::irc::reply::OutputLine;
+use crate::irc::sasl::SaslMessage;
 use crate::outbox::Outbox;
 
 /// A connection and its user.
@@ -20,6 +21,14 @@ pub(super) struct Client {
     /// Set between CAP LS or REQ and CAP END. Registration waits for CAP END.
     pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
+    /// The client has requested CAP version 302 or later.
+    pub(super) knows_cap_302: bool,
+    /// Nobody on the way can read what the client sends.
+    pub(super) is_confidential: bool,
+    /// The message of AUTHENTICATE that has not ended.
+    pub(super) sasl: Option<SaslMessage>,
+    /// The account to which the client is logged in.
+    pub(super) account: Option<Box<[u8]>>,
     /// What the client sent with PASS. It is verified once, when the client
     /// registers.
     pub(super) password: Option<Box<[u8]>>,
@@ -56,6 +65,10 @@ impl Client {
             user: None,
             is_negotiating: false,
             capabilities: Capabilities::default(),
+            knows_cap_302: false,
+            is_confidential: false,
+            sasl: None,
+            account: None,
             password: None,
             is_admitted,
             is_registered: false,
@@ -71,6 +84,10 @@ impl Client {
 
     pub(super) fn nick_or_star(&self) -> &[u8] {
         self.nick.as_deref().unwrap_or(b"*")
+    }
+
+    pub(super) fn account_or_star(&self) -> &[u8] {
+        self.account.as_deref().unwrap_or(b"*")
     }
 
     pub(super) fn user_name(&self) -> &[u8] {

@@ -32,9 +32,9 @@ impl Hub {
 
     /// Registers a connection. Waits until the hub has recorded it: a leave
     /// request uses another queue and must not arrive first.
-    pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, outbox: Outbox) {
+    pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, is_confidential: bool, outbox: Outbox) {
         let (done, done_receiver) = oneshot::channel();
-        self.send(HubEvent::Connect { id, host, outbox, done }).await;
+        self.send(HubEvent::Connect { id, host, is_confidential, outbox, done }).await;
         let _ = done_receiver.await;
     }
 

@@ -22,6 +22,7 @@
 //! Nobody else can change the state, so long loops may yield in the middle:
 //! see [`delivery`].
 
+mod account_registration;
 mod cap;
 mod capabilities;
 mod channel;
@@ -45,6 +46,7 @@ mod presence;
 mod queries;
 mod registration;
 pub(crate) mod request;
+mod sasl;
 mod state;
 mod task;
 mod user_modes;

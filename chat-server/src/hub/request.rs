@@ -5,9 +5,12 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use crate::account_policy::AccountPolicy;
 use crate::irc::foreign::ForeignProtocol;
 use crate::irc::names::NameKey;
+use crate::irc::sasl::Credentials;
 use crate::outbox::Outbox;
+use crate::services::accounts::Registration;
 use crate::services::history::ChannelMessage;
 use crate::services::history_writer::HistoryPage;
 use crate::services::line_checks::LineChecks;
@@ -33,6 +36,11 @@ pub(crate) enum Request {
     /// Register the client if the password of
     /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
     PasswordChecked { is_right: bool },
+    /// Log the client in to this account. Without an account, the credentials
+    /// of [`RequestOutcome::LogIn`] are wrong.
+    LoginChecked { account: Option<Box<[u8]>> },
+    /// Tell the client the result of [`RequestOutcome::RegisterAccount`].
+    AccountRegistered { name: Box<[u8]>, registration: Registration },
     /// Disconnect the client unless it has registered by now.
     RegistrationTimeout,
 }
@@ -50,6 +58,12 @@ pub(crate) enum RequestOutcome {
     /// The session must verify this password and report the result with
     /// [`Request::PasswordChecked`].
     CheckPassword(Box<[u8]>),
+    /// The session must verify these credentials and report the result with
+    /// [`Request::LoginChecked`].
+    LogIn(Credentials),
+    /// The session must add this account and report the result with
+    /// [`Request::AccountRegistered`].
+    RegisterAccount(Credentials),
     /// The client is disconnected; the hub ignores further requests.
     Disconnected,
 }
@@ -63,15 +77,29 @@ pub(super) enum CommandOutcome {
         max_lines: usize,
     },
     CheckPassword(Box<[u8]>),
+    LogIn(Credentials),
+    RegisterAccount(Credentials),
     /// Disconnect the client, for this reason.
     Disconnect(Vec<u8>),
 }
 
 /// What arrives at the hub's task.
 pub(super) enum HubEvent {
-    Connect { id: ClientId, host: Box<[u8]>, outbox: Outbox, done: oneshot::Sender<()> },
-    Request { id: ClientId, request: Request, outcome: oneshot::Sender<RequestOutcome> },
-    Drain { reason: &'static str },
+    Connect {
+        id: ClientId,
+        host: Box<[u8]>,
+        is_confidential: bool,
+        outbox: Outbox,
+        done: oneshot::Sender<()>,
+    },
+    Request {
+        id: ClientId,
+        request: Request,
+        outcome: oneshot::Sender<RequestOutcome>,
+    },
+    Drain {
+        reason: &'static str,
+    },
 }
 
 /// A client has disconnected or must be disconnected.
@@ -88,5 +116,6 @@ pub(crate) struct ServerIdentity {
     pub(crate) motd: Option<Vec<Box<[u8]>>>,
     pub(crate) needs_password: bool,
     pub(crate) has_operators: bool,
+    pub(crate) account_policy: AccountPolicy,
     pub(crate) started_at: SystemTime,
 }

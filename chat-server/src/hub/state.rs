@@ -63,6 +63,11 @@ impl HubState {
             motd: None,
             needs_password: false,
             has_operators: false,
+            account_policy: crate::account_policy::AccountPolicy {
+                sasl: crate::account_policy::SaslUse::Off,
+                registrations_per_hour: None,
+                allows_plain_text: false,
+            },
             started_at: std::time::SystemTime::now(),
         };
         let mut state = Self::new(identity, metrics.clone());

@@ -47,8 +47,9 @@ pub(super) async fn run(
 impl HubState {
     async fn handle_event(&mut self, event: HubEvent) {
         match event {
-            HubEvent::Connect { id, host, outbox, done } => {
-                self.clients.insert(id, Client::new(id, host, outbox, !self.identity.needs_password));
+            HubEvent::Connect { id, host, is_confidential, outbox, done } => {
+                let client = Client::new(id, host, outbox, !self.identity.needs_password);
+                self.clients.insert(id, Client { is_confidential, ..client });
                 let _ = done.send(());
             }
             HubEvent::Request { id, request, outcome } => {
@@ -82,6 +83,14 @@ impl HubState {
                 CommandOutcome::Disconnect(b"Registration timed out".to_vec())
             }
             Request::PasswordChecked { is_right } => self.admit(id, is_right, &mut replies),
+            Request::LoginChecked { account } => {
+                self.end_login(id, account, &mut replies).await;
+                CommandOutcome::Done
+            }
+            Request::AccountRegistered { name, registration } => {
+                self.end_account_registration(id, name, registration, &mut replies).await;
+                CommandOutcome::Done
+            }
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
@@ -101,6 +110,8 @@ impl HubState {
                 RequestOutcome::ReadHistory { channel, max_lines }
             }
             CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
+            CommandOutcome::LogIn(credentials) => RequestOutcome::LogIn(credentials),
+            CommandOutcome::RegisterAccount(credentials) => RequestOutcome::RegisterAccount(credentials),
             CommandOutcome::Disconnect(reason) => {
                 self.remove(id, &reason).await;
                 RequestOutcome::Disconnected
@@ -135,6 +146,8 @@ impl HubState {
                 return self.send_message(id, command, &message, checks, replies).await;
             }
             Command::Cap => return self.cap(id, &message, replies),
+            Command::Authenticate => return self.authenticate(id, &message, replies),
+            Command::Register => return self.register_account(id, &message, replies),
             Command::Pass => self.pass(id, &message, replies),
             Command::User => return self.user(id, &message, replies),
             Command::Kill => return self.kill(id, &message, replies).await,
