@@ -34,7 +34,7 @@ pub(crate) fn run(command: &AccountCommand, directory: Option<&Path>) -> anyhow:
 
 fn add(store: &AccountStore, name: &str) -> anyhow::Result<()> {
     let password = read_password()?;
-    if let Err(invalid) = check_new(name.as_bytes(), &password) {
+    if let Err(invalid) = check_new(name.as_bytes(), &password, 1) {
         bail!("account add: {}", invalid.needed());
     }
     let (name_bytes, hash) = (name.as_bytes().into(), PhcHash::new(&password)?);

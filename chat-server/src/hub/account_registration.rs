@@ -10,7 +10,7 @@ use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::irc::sasl::Credentials;
-use crate::services::accounts::{InvalidAccount, Registration, check_new};
+use crate::services::accounts::{InvalidAccount, MIN_PASSWORD_BYTES, Registration, check_new};
 
 impl HubState {
     /// Returns whether the client may register accounts.
@@ -57,10 +57,10 @@ impl HubState {
             ("NEED_NICK", b"*", "Send NICK first".into())
         } else if nick_owner.is_some_and(|&owner| owner != id) {
             ("ACCOUNT_EXISTS", name, "Another client has that nick".into())
-        } else if let Err(invalid) = check_new(name, password) {
+        } else if let Err(invalid) = check_new(name, password, MIN_PASSWORD_BYTES) {
             let code = match invalid {
                 InvalidAccount::Name => "BAD_ACCOUNT_NAME",
-                InvalidAccount::ShortPassword => "WEAK_PASSWORD",
+                InvalidAccount::ShortPassword { .. } => "WEAK_PASSWORD",
                 InvalidAccount::Password => "UNACCEPTABLE_PASSWORD",
             };
             (code, name, invalid.needed())

@@ -33,7 +33,7 @@ commands! {
     Lusers = "LUSERS", Version = "VERSION", Time = "TIME", Kick = "KICK", Invite = "INVITE", Away = "AWAY",
     Userhost = "USERHOST", Ison = "ISON", Whowas = "WHOWAS", Info = "INFO", Setname = "SETNAME",
     Help = "HELP", Helpop = "HELPOP",
-    Kill = "KILL", History = "HISTORY", Authenticate = "AUTHENTICATE", Register = "REGISTER",
+    Authenticate = "AUTHENTICATE", Register = "REGISTER", Kill = "KILL", History = "HISTORY",
 }
 
 impl Command {

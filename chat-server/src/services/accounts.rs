@@ -14,8 +14,9 @@ use crate::services::password::PasswordVerifier;
 use crate::services::registration_limit::RegistrationLimit;
 use crate::services::secret::Secret;
 
-/// Minimum and maximum bytes of an account's password.
-const MIN_PASSWORD_BYTES: usize = 6;
+/// Minimum bytes of a password that a client chooses.
+pub(crate) const MIN_PASSWORD_BYTES: usize = 6;
+/// Maximum bytes of an account's password.
 pub(crate) const MAX_PASSWORD_BYTES: usize = 600;
 
 /// What the server knows about accounts. The file may be newer.
@@ -49,7 +50,7 @@ struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InvalidAccount {
     Name,
-    ShortPassword,
+    ShortPassword { min_bytes: usize },
     Password,
 }
 
@@ -198,7 +199,7 @@ impl Accounts {
 }
 
 /// Checks the name and password of a new account.
-pub(crate) fn check_new(name: &[u8], password: &[u8]) -> Result<(), InvalidAccount> {
+pub(crate) fn check_new(name: &[u8], password: &[u8], min_bytes: usize) -> Result<(), InvalidAccount> {
     if !is_nick(name) {
         return Err(InvalidAccount::Name);
     }
@@ -206,8 +207,8 @@ pub(crate) fn check_new(name: &[u8], password: &[u8]) -> Result<(), InvalidAccou
     if text.len() > MAX_PASSWORD_BYTES || text.contains(|it: char| it.is_control()) {
         return Err(InvalidAccount::Password);
     }
-    if text.len() < MIN_PASSWORD_BYTES {
-        return Err(InvalidAccount::ShortPassword);
+    if text.len() < min_bytes {
+        return Err(InvalidAccount::ShortPassword { min_bytes });
     }
     Ok(())
 }
@@ -217,7 +218,9 @@ impl InvalidAccount {
     pub(crate) fn needed(self) -> String {
         match self {
             Self::Name => "the name of an account must be a valid nick".to_owned(),
-            Self::ShortPassword => format!("the password must have at least {MIN_PASSWORD_BYTES} bytes"),
+            Self::ShortPassword { min_bytes } => {
+                format!("the password must have at least {min_bytes} bytes")
+            }
             Self::Password => {
                 format!(
                     "the password must be UTF-8 of at most {MAX_PASSWORD_BYTES} bytes without control characters"
@@ -288,18 +291,18 @@ mod tests {
 
     #[test]
     fn invalid_names_and_passwords_are_refused() {
-        assert_eq!(check_new(b"ada", b"sesame"), Ok(()));
-        assert_eq!(check_new(b"ada", &[b'x'; MAX_PASSWORD_BYTES]), Ok(()));
+        assert_eq!(check_new(b"ada", b"sesame", 6), Ok(()));
+        assert_eq!(check_new(b"ada", &[b'x'; MAX_PASSWORD_BYTES], 6), Ok(()));
         for (name, password, error) in [
             (&b"*"[..], &b"sesame"[..], InvalidAccount::Name),
             (b"a b", b"sesame", InvalidAccount::Name),
             (&[b'a'; 31], b"sesame", InvalidAccount::Name),
-            (b"ada", b"short", InvalidAccount::ShortPassword),
+            (b"ada", b"short", InvalidAccount::ShortPassword { min_bytes: 6 }),
             (b"ada", b"\xff\xff\xff\xff\xff\xff", InvalidAccount::Password),
             (b"ada", b"ses\0ame", InvalidAccount::Password),
             (b"ada", &[b'x'; MAX_PASSWORD_BYTES + 1], InvalidAccount::Password),
         ] {
-            assert_eq!(check_new(name, password), Err(error));
+            assert_eq!(check_new(name, password, 6), Err(error));
         }
     }
 }
