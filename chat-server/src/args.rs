@@ -46,8 +46,8 @@ pub struct Args {
     /// File with the message of the day
     #[arg(long, value_name = "FILE")]
     pub motd: Option<String>,
-    /// Directory of the channel history and the accounts [default: a temporary directory,
-    /// removed at the end]
+    /// Directory of the channel history and the accounts [default: a temporary
+    /// directory, removed at the end]
     #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<String>,
     /// Maximum number of connections [default: 10000]

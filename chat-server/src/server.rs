@@ -59,15 +59,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens the history and the accounts in `directory` and starts all services. The server is
-    /// ready when it returns.
+    /// Opens the history and the accounts in `directory` and starts all
+    /// services. The server is ready when it returns.
     ///
     /// Must run in a Tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     ///
-    /// Returns an error if the history or the accounts cannot be opened, a password cannot be
-    /// hashed or a service cannot start.
+    /// Returns an error if the history or the accounts cannot be opened, a
+    /// password cannot be hashed or a service cannot start.
     pub(crate) async fn start(
         directory: &Path,
         config: ServerConfig,

@@ -25,8 +25,9 @@ use crate::services::Services;
 /// connection, and the peer could lose the ERROR with the reason.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Time after a wrong OPER or AUTHENTICATE in which the server handles no further line of the
-/// same client, so that guessing takes long. Other clients do not wait.
+/// Time after a wrong OPER or AUTHENTICATE in which the server handles no
+/// further line of the same client, so that guessing takes long. Other clients
+/// do not wait.
 const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
