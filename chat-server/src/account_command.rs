@@ -25,10 +25,10 @@ pub(crate) fn run(command: &AccountCommand, directory: Option<&Path>) -> anyhow:
     match command {
         AccountCommand::Add { name } => add(&store, name),
         AccountCommand::List => list(&store),
-        AccountCommand::Remove { name } => match store.remove(name.as_bytes())? {
-            true => Ok(()),
-            false => bail!("account remove: there is no account `{name}`"),
-        },
+        AccountCommand::Remove { name } => {
+            anyhow::ensure!(store.remove(name.as_bytes())?, "account remove: there is no account `{name}`");
+            Ok(())
+        }
     }
 }
 
