@@ -9,13 +9,13 @@ use loopscope::Scope;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 
-use crate::args::Args;
+use crate::args::{Args, ArgsCommand};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::{descriptors, logging, signals};
+use crate::{account_command, descriptors, logging, signals};
 
 /// Connections that the kernel may queue while the acceptor is busy.
 const LISTEN_BACKLOG: u32 = 4096;
@@ -33,7 +33,7 @@ const CAPTURES_PER_SECOND: u32 = 50;
 /// Maximum wait at shutdown for work on blocking threads.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Runs a server until SIGTERM or Ctrl-C.
+/// Runs a server until SIGTERM or Ctrl-C, or the subcommand of `args`.
 ///
 /// Checks the flags, starts loopscope and a monitored runtime, and prints one
 /// line on stdout when it serves clients. With `--check` it only checks
@@ -43,6 +43,9 @@ const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(200);
 ///
 /// Returns one sentence about the flag, address or directory that is wrong.
 pub fn main_with(args: Args) -> anyhow::Result<()> {
+    if let Some(ArgsCommand::Account(command)) = args.command.clone() {
+        return account_command::run(&command, Config::try_from(args)?.data_dir.as_deref());
+    }
     let check = args.check;
     let mut config = Config::try_from(args)?;
     if check {

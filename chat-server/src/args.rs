@@ -60,9 +60,9 @@ pub struct Args {
     /// File with the message of the day
     #[arg(long, value_name = "FILE")]
     pub motd: Option<String>,
-    /// Directory of the channel history [default: a temporary directory,
-    /// removed at the end]
-    #[arg(long, value_name = "DIR")]
+    /// Directory of the channel history and the accounts [default: a temporary
+    /// directory, removed at the end]
+    #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<String>,
     /// Maximum number of connections [default: 10000]
     #[arg(long, value_name = "N")]
@@ -71,9 +71,51 @@ pub struct Args {
     /// 50/s]
     #[arg(long, value_name = "N/s|off")]
     pub flood_limit: Option<String>,
+    /// Log-in to accounts with SASL PLAIN: off, optional or required; with
+    /// `required`, clients must log in [default: optional]
+    #[arg(long, value_name = "USE")]
+    pub sasl: Option<String>,
+    /// Where clients may log in without TLS: loopback (only on the same
+    /// machine) or anywhere [default: loopback]
+    #[arg(long, value_name = "WHERE")]
+    pub sasl_without_tls: Option<String>,
+    /// Accounts that clients of one address may register per hour (REGISTER),
+    /// or `off` [default: 5/h]
+    #[arg(long, value_name = "N/h|off")]
+    pub account_registration: Option<String>,
     /// Make a mistake that blocks the event loop: sleep, history, password,
     /// filter, resolve, lock, channel, child, upstream, certificate or all; may
     /// be repeated
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]")]
     pub inject: Vec<String>,
+    /// What to do instead of running the server
+    #[command(subcommand)]
+    pub command: Option<ArgsCommand>,
+}
+
+/// What the program does instead of running the server.
+#[derive(Debug, Clone, clap::Subcommand)]
+#[non_exhaustive]
+pub enum ArgsCommand {
+    /// Manage the accounts in --data-dir; a running server notices it
+    #[command(subcommand)]
+    Account(AccountCommand),
+}
+
+/// What to do with accounts.
+#[derive(Debug, Clone, clap::Subcommand)]
+#[non_exhaustive]
+pub enum AccountCommand {
+    /// Add an account; the password is the first line of stdin
+    Add {
+        /// Name of the account
+        name: String,
+    },
+    /// Print the name and the time of creation of each account
+    List,
+    /// Remove an account; clients that are logged in stay so
+    Remove {
+        /// Name of the account
+        name: String,
+    },
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::account_policy::{AccountPolicy, SaslUse};
 use crate::args::Args;
 use crate::bounded_file;
 use crate::client_limits::ClientLimits;
@@ -24,6 +25,7 @@ const MAX_SERVER_NAME_BYTES: usize = 63;
 const MAX_PASSWORD_BYTES: usize = 200;
 const MAX_CONNECTIONS: u32 = 1_000_000;
 const MIN_LINES_PER_SECOND: f64 = 0.1;
+const MAX_REGISTRATIONS_PER_HOUR: u32 = 10_000;
 const MAX_LINES_PER_SECOND: f64 = 1_000_000.0;
 
 /// The checked configuration of the process.
@@ -51,6 +53,7 @@ pub(crate) struct ServerConfig {
     pub(crate) max_connections: u32,
     pub(crate) lines_per_second: Option<f64>,
     pub(crate) client_limits: ClientLimits,
+    pub(crate) account_policy: AccountPolicy,
     pub(crate) injections: Injections,
     pub(crate) started_at: SystemTime,
 }
@@ -107,6 +110,11 @@ impl Config {
                 max_connections: max_connections(&or(args.max_connections, "10000"))?,
                 lines_per_second: flood_limit(&or(args.flood_limit, "50/s"))?,
                 client_limits: ClientLimits::default(),
+                account_policy: AccountPolicy {
+                    sasl: sasl_use(&or(args.sasl, "optional"))?,
+                    registrations_per_hour: account_registration(&or(args.account_registration, "5/h"))?,
+                    allows_plain_text: sasl_without_tls(&or(args.sasl_without_tls, "loopback"))?,
+                },
                 injections: Injections::parse(args.inject.iter().map(String::as_str))
                     .map_err(injection_error)?,
                 started_at: SystemTime::now(),
@@ -210,6 +218,36 @@ fn flood_limit(text: &str) -> Result<Option<f64>, ConfigError> {
     }
 }
 
+fn sasl_use(text: &str) -> Result<SaslUse, ConfigError> {
+    match text {
+        "off" => Ok(SaslUse::Off),
+        "optional" => Ok(SaslUse::Optional),
+        "required" => Ok(SaslUse::Required),
+        _ => invalid("--sasl", format!("`{text}` must be off, optional or required")),
+    }
+}
+
+fn sasl_without_tls(text: &str) -> Result<bool, ConfigError> {
+    match text {
+        "loopback" => Ok(false),
+        "anywhere" => Ok(true),
+        _ => invalid("--sasl-without-tls", format!("`{text}` must be loopback or anywhere")),
+    }
+}
+
+fn account_registration(text: &str) -> Result<Option<f64>, ConfigError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match text.strip_suffix("/h").and_then(|number| number.parse::<u32>().ok()) {
+        Some(rate @ 1..=MAX_REGISTRATIONS_PER_HOUR) => Ok(Some(rate.into())),
+        _ => invalid(
+            "--account-registration",
+            format!("`{text}` must be a rate from 1/h to {MAX_REGISTRATIONS_PER_HOUR}/h, or off"),
+        ),
+    }
+}
+
 fn injection_error(error: SpecError) -> ConfigError {
     ConfigError::new("--inject", error.to_string())
 }
@@ -258,6 +296,9 @@ mod tests {
             ("--tls-listen", "127.0.0.1:6697", "add --tls-certificate and --tls-key, or --tls-self-signed"),
             ("--tls-certificate", "a.pem", "needs --tls-key"),
             ("--tls-key", "a.pem", "needs --tls-certificate"),
+            ("--sasl", "on", "must be off, optional or required"),
+            ("--sasl-without-tls", "off", "must be loopback or anywhere"),
+            ("--account-registration", "0/h", "from 1/h to 10000/h, or off"),
         ] {
             let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");

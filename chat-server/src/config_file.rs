@@ -11,8 +11,9 @@ use crate::config_error::ConfigError;
 /// Maximum size of a configuration file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// The names of the settings, as error texts list them.
-const SETTING_NAMES: &str = "listen, tls-listen, tls-certificate, tls-key, tls-self-signed, telemetry, console, workers, threshold, server-name, password, oper, motd, data-dir, \
-    max-connections, flood-limit or inject";
+const SETTING_NAMES: &str = "listen, tls-listen, tls-certificate, tls-key, tls-self-signed, telemetry, console, workers, \
+    threshold, server-name, password, oper, motd, data-dir, max-connections, flood-limit, sasl, sasl-without-tls, \
+    account-registration or inject";
 
 /// The line of the file from which each setting came. Errors name it.
 #[derive(Debug, Default)]
@@ -92,6 +93,9 @@ fn set(args: &mut Args, name: &str, value: &DeValue<'_>) -> Result<bool, String>
         "motd" => &mut args.motd,
         "data-dir" => &mut args.data_dir,
         "max-connections" => &mut args.max_connections,
+        "sasl" => &mut args.sasl,
+        "sasl-without-tls" => &mut args.sasl_without_tls,
+        "account-registration" => &mut args.account_registration,
         "flood-limit" => &mut args.flood_limit,
         _ => return Err(format!("unknown setting `{name}`, must be {SETTING_NAMES}")),
     };

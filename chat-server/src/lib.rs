@@ -11,6 +11,8 @@
 //! half of the receiver's session sends them.
 #![forbid(unsafe_code)]
 
+mod account_command;
+mod account_policy;
 mod app;
 mod args;
 mod bounded_file;
@@ -33,10 +35,11 @@ mod services;
 mod session;
 mod signals;
 mod tls;
+mod transport;
 mod write_coalescing;
 
 pub use app::{main_with, serve};
-pub use args::Args;
+pub use args::{AccountCommand, Args, ArgsCommand};
 pub use client_limits::ClientLimits;
 pub use config::Config;
 pub use config_error::ConfigError;

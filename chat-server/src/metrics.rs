@@ -27,6 +27,32 @@ pub(crate) enum Rejection {
     Password,
     /// The client speaks another protocol.
     Protocol,
+    /// The client has not logged in, as `--sasl required` wants.
+    Account,
+}
+
+/// How an AUTHENTICATE ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LoginResult {
+    Accepted,
+    WrongPassword,
+    UnknownAccount,
+    /// The message was not one of PLAIN.
+    Malformed,
+    /// The client has ended it.
+    Aborted,
+}
+
+/// How a REGISTER ended, if its parameters were valid.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RegistrationResult {
+    Created,
+    /// The name is taken.
+    Exists,
+    /// The address has registered too many accounts.
+    Limited,
+    /// The disk refused the account, or the store is full.
+    Failed,
 }
 
 /// The counters of one server. Clones share them.
@@ -44,8 +70,10 @@ pub(crate) struct Metrics {
     bytes_out: IntCounter,
     slow_readers: IntCounter,
     history_dropped: IntCounter,
-    rejected: [IntCounter; 4],
+    rejected: [IntCounter; 5],
     handshakes: HandshakeMetrics,
+    logins: [IntCounter; 5],
+    registrations: [IntCounter; 4],
     families: Vec<Family>,
 }
 
@@ -73,6 +101,9 @@ impl Default for Metrics {
         let durations = HistogramVec::new(durations.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["command"])
             .expect("valid buckets");
         let by_reason = labelled("chat_rejected_total", "Connections refused or ended, by reason.", "reason");
+        let logins = labelled("chat_logins_total", "Logins to accounts, by result.", "result");
+        let registrations =
+            labelled("chat_account_registrations_total", "Registrations of accounts, by result.", "result");
         let messages_out = counter("chat_messages_out_total", "Messages queued for clients.");
         let bytes_in = counter("chat_bytes_in_total", "Bytes received from clients.");
         let bytes_out = counter("chat_bytes_out_total", "Bytes written to clients.");
@@ -84,7 +115,9 @@ impl Default for Metrics {
         );
         let counters = [&messages_out, &bytes_in, &bytes_out, &slow_readers, &history_dropped];
         let mut families: Vec<_> = counters.into_iter().cloned().map(Family::Plain).collect();
-        families.extend([Family::Labelled(by_command.clone()), Family::Labelled(by_reason.clone())]);
+        families.extend(
+            [&by_command, &by_reason, &logins, &registrations].map(|it| Family::Labelled(it.clone())),
+        );
         families.extend([&connections, &queue_bytes].map(|it| Family::Gauge(it.clone())));
         families.push(Family::Timed(durations.clone()));
         Self {
@@ -97,9 +130,13 @@ impl Default for Metrics {
             bytes_out,
             slow_readers,
             history_dropped,
-            rejected: ["server_full", "timeout", "password", "protocol"]
+            rejected: ["server_full", "timeout", "password", "protocol", "account"]
                 .map(|it| by_reason.with_label_values(&[it])),
             handshakes: HandshakeMetrics::new(&DURATION_BUCKETS_SECONDS),
+            logins: ["accepted", "wrong_password", "unknown_account", "malformed", "aborted"]
+                .map(|it| logins.with_label_values(&[it])),
+            registrations: ["created", "exists", "limited", "failed"]
+                .map(|it| registrations.with_label_values(&[it])),
             families,
         }
     }
@@ -172,6 +209,14 @@ impl Metrics {
         self.history_dropped.inc_by(line_count);
     }
 
+    pub(crate) fn count_login(&self, result: LoginResult) {
+        self.logins[result as usize].inc();
+    }
+
+    pub(crate) fn count_registration(&self, result: RegistrationResult) {
+        self.registrations[result as usize].inc();
+    }
+
     pub(crate) fn count_rejected(&self, reason: Rejection) {
         self.rejected[reason as usize].inc();
     }
@@ -190,12 +235,16 @@ mod tests {
         metrics.count_received(Command::Join);
         metrics.count_rejected(Rejection::Password);
         metrics.count_slow_reader();
+        metrics.count_login(LoginResult::Aborted);
+        metrics.count_registration(RegistrationResult::Failed);
         metrics.observe_duration(Command::Join, Duration::from_micros(20));
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         for line in [
             "chat_messages_in_total{command=\"JOIN\"} 1",
             "chat_rejected_total{reason=\"password\"} 1",
             "chat_slow_readers_dropped_total 1",
+            "chat_logins_total{result=\"aborted\"} 1",
+            "chat_account_registrations_total{result=\"failed\"} 1",
             "chat_command_duration_seconds_bucket{command=\"JOIN\",le=\"0.00001\"} 0",
             "chat_command_duration_seconds_bucket{command=\"JOIN\",le=\"0.000025\"} 1",
             "chat_connections 0",

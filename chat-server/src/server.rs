@@ -24,12 +24,14 @@ use crate::irc::reply::{Buffer, OutputLine};
 use crate::listeners::Listeners;
 use crate::metrics::{Metrics, Rejection};
 use crate::services::Services;
+use crate::services::accounts::Accounts;
 use crate::services::certificate::Certificate;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
 use crate::services::history::History;
 use crate::services::motd_program::MotdProgram;
-use crate::services::password::Passwords;
+use crate::services::password::{PasswordVerifier, Passwords};
+use crate::services::registration_limit::RegistrationLimit;
 use crate::services::resolve::Resolver;
 use crate::services::throttle::Throttle;
 use crate::services::upstream::Upstream;
@@ -37,6 +39,7 @@ use crate::services::visits::VisitCounter;
 use crate::session::{self, Peer, SessionContext};
 use crate::tls::handshake::{self, Handshake, Handshakes};
 use crate::tls::settings::CertificateSource;
+use crate::transport::Transport;
 
 /// Maximum wait for the sessions to end after the shutdown begins.
 const SESSIONS_END_TIMEOUT: Duration = Duration::from_millis(1_600);
@@ -64,15 +67,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens the history in `directory` and starts all services. The server is
-    /// ready when it returns.
+    /// Opens the history and the accounts in `directory` and starts all
+    /// services. The server is ready when it returns.
     ///
     /// Must run in a Tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     ///
-    /// Returns an error if the history cannot be opened, a password cannot be
-    /// hashed, the certificate is missing or wrong, or a service cannot start.
+    /// Returns an error if the history or the accounts cannot be opened, a
+    /// password cannot be hashed, the certificate is missing or wrong, or a
+    /// service cannot start.
     pub(crate) async fn start(
         directory: &Path,
         config: ServerConfig,
@@ -88,6 +92,7 @@ impl Server {
             max_connections,
             lines_per_second,
             client_limits,
+            account_policy,
             injections,
             started_at,
         } = config;
@@ -105,12 +110,15 @@ impl Server {
             needs_password: password.is_some(),
             has_operators: operator.is_some(),
             tls_port: tls_address.map(|address| address.port()),
+            account_policy,
             started_at,
         };
-        let mistake = injections.at(InjectionSite::Password);
+        let verifier = Arc::new(PasswordVerifier::new(injections.at(InjectionSite::Password)));
+        let limit = RegistrationLimit::new(account_policy.registrations_per_hour);
+        let accounts = Accounts::open(directory, verifier.clone(), limit, metrics.clone()).await?;
         let hashing = loopscope::spawn_blocking("hash-passwords", move || {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
-            Passwords::hash(password.as_deref(), operator, mistake)
+            Passwords::hash(password.as_deref(), operator, verifier)
         });
         let (history, writer) =
             History::start(directory, metrics.clone(), injections.at(InjectionSite::History)).await?;
@@ -118,6 +126,7 @@ impl Server {
             throttle: Throttle::new(lines_per_second, injections.at(InjectionSite::Sleep)),
             filter: Filter::new(injections.at(InjectionSite::Filter)),
             passwords: hashing.await??,
+            accounts,
             visits: VisitCounter::start(injections.at(InjectionSite::Lock)),
             resolver: Resolver::new(injections.at(InjectionSite::Resolve)),
             directory: UserDirectory::start(injections.at(InjectionSite::Channel))?,
@@ -269,7 +278,7 @@ impl Acceptor {
         }
         loopscope::spawn("session", async move {
             let (read_half, write_half) = socket.split();
-            let peer = Peer { address, is_secure: false };
+            let peer = Peer { address, transport: Transport::plain(address.ip()) };
             session::serve(id, read_half, write_half, peer, context).await;
             drop(permit);
         });
@@ -322,7 +331,7 @@ async fn serve_tls(
     };
     let Some(stream) = stream else { return };
     let (read_half, write_half) = tokio::io::split(stream);
-    let peer = Peer { address, is_secure: true };
+    let peer = Peer { address, transport: Transport::Tls };
     session::serve(id, read_half, write_half, peer, context).await;
 }
 

@@ -17,14 +17,16 @@ use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};
 use crate::services::Services;
+use crate::transport::Transport;
 
 /// Maximum wait for the peer to close the connection after the server has
 /// closed its sending side. Closing at once, with unread input, would reset the
 /// connection, and the peer could lose the ERROR with the reason.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Time after a wrong OPER in which the server handles no further line of the
-/// same client, so that guessing takes long. Other clients do not wait.
+/// Time after a wrong OPER or AUTHENTICATE in which the server handles no
+/// further line of the same client, so that guessing takes long. Other clients
+/// do not wait.
 const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
@@ -39,8 +41,7 @@ pub(crate) struct SessionContext {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    /// The connection uses TLS.
-    pub(crate) is_secure: bool,
+    pub(crate) transport: Transport,
 }
 
 /// Serves one connection until it ends. The caller has split the socket, which
@@ -56,8 +57,8 @@ pub(crate) async fn serve(
     context.services.resolver.log_host_name(peer.address);
     let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
     let slow_reader = queue.slow_reader();
-    context.hub.connect(id, host(peer.address.ip()), peer.is_secure, outbox).await;
-    let reader = Reader { id, context: &context, lines: LineBuffer::default() };
+    context.hub.connect(id, host(peer.address.ip()), peer.transport, outbox).await;
+    let reader = Reader { id, address: peer.address.ip(), context: &context, lines: LineBuffer::default() };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
         never = reader.run(&mut read_half, slow_reader) => match never {},
@@ -93,6 +94,7 @@ fn host(ip: IpAddr) -> Box<[u8]> {
 
 struct Reader<'a> {
     id: ClientId,
+    address: IpAddr,
     context: &'a SessionContext,
     lines: LineBuffer,
 }
@@ -177,7 +179,7 @@ impl Reader<'_> {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
             InputLine::Whole(line) => {
                 let started = Instant::now();
-                let (command, checks) = services.run_before_hub(&line).await;
+                let (command, checks) = services.run_before_hub(&line, self.address).await;
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
                 command.inspect(|&command| services.metrics.observe_duration(command, started.elapsed()));
                 if checks.is_password_wrong {
@@ -196,7 +198,7 @@ impl Reader<'_> {
                 hub.ask(self.id, Request::History { channel, page }).await
             }
             RequestOutcome::CheckPassword(password) => {
-                let is_right = services.passwords.admits(&password).await;
+                let is_right = services.passwords.admits(&password, self.address).await;
                 hub.ask(self.id, Request::PasswordChecked { is_right }).await
             }
             RequestOutcome::Reload => {
@@ -205,6 +207,20 @@ impl Reader<'_> {
                     None => "There is nothing to read again: the server has no TLS certificate".to_owned(),
                 };
                 hub.ask(self.id, Request::Reloaded { sentence }).await
+            }
+            RequestOutcome::LogIn(credentials) => {
+                let account = services.accounts.log_in(&credentials, self.address).await;
+                let is_wrong = account.is_none();
+                let outcome = hub.ask(self.id, Request::LoginChecked { account }).await;
+                if is_wrong {
+                    time::sleep(WRONG_PASSWORD_PAUSE).await;
+                }
+                outcome
+            }
+            RequestOutcome::RegisterAccount(credentials) => {
+                let name = credentials.account.clone();
+                let registration = services.accounts.register(credentials, self.address).await;
+                hub.ask(self.id, Request::AccountRegistered { name, registration }).await
             }
             other => other,
         }

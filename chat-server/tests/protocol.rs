@@ -37,10 +37,11 @@ async fn registration_waits_for_capability_negotiation() {
     assert_eq!(
         client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await,
         [
-            ":s CAP * LS :away-notify echo-message extended-join multi-prefix server-time setname userhost-in-names"
+            ":s CAP * LS :account-notify away-notify draft/account-registration=before-connect,custom-account-name \
+             echo-message extended-join multi-prefix sasl=PLAIN server-time setname userhost-in-names"
         ]
     );
-    assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);
+    assert_eq!(client.ask("CAP REQ :no-such echo-message").await, [":s CAP a NAK :no-such echo-message"]);
     assert_eq!(client.ask("CAP REQ :echo-message").await, [":s CAP a ACK :echo-message"]);
     assert_eq!(client.ask("CAP What").await, [":s 410 a What :Invalid CAP command"]);
     for line in ["CAP", "CAP :"] {

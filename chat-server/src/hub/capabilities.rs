@@ -2,10 +2,13 @@
 
 /// The names of the capabilities.
 pub(super) const OFFERED: &[&str] = &[
+    "account-notify",
     "away-notify",
+    "draft/account-registration",
     "echo-message",
     "extended-join",
     "multi-prefix",
+    "sasl",
     "server-time",
     "setname",
     "userhost-in-names",
@@ -14,14 +17,20 @@ pub(super) const OFFERED: &[&str] = &[
 /// The capabilities that a client has requested and received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
+    /// ACCOUNT tells the client when a user in a common channel logs in.
+    pub(super) account_notify: bool,
+    /// The client may register accounts. REGISTER works without it, too.
+    pub(super) account_registration: bool,
     /// AWAY tells the client when a user in a common channel is away or back.
     pub(super) away_notify: bool,
     /// The client receives its own messages, as others receive them.
     pub(super) echo_message: bool,
-    /// JOIN has the account, which is always `*`, and the real name.
+    /// JOIN has the account, or `*`, and the real name.
     pub(super) extended_join: bool,
     /// NAMES, WHO and WHOIS show all sigils of a member, not only the highest.
     pub(super) multi_prefix: bool,
+    /// The client may log in with AUTHENTICATE.
+    pub(super) sasl: bool,
     /// Each line carries its time.
     pub(super) server_time: bool,
     /// SETNAME tells the client when a user in a common channel has another
@@ -35,10 +44,13 @@ impl Capabilities {
     /// Returns the field of the capability `name` if it is offered.
     fn field_mut(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
+            b"account-notify" => Some(&mut self.account_notify),
+            b"draft/account-registration" => Some(&mut self.account_registration),
             b"away-notify" => Some(&mut self.away_notify),
             b"echo-message" => Some(&mut self.echo_message),
             b"extended-join" => Some(&mut self.extended_join),
             b"multi-prefix" => Some(&mut self.multi_prefix),
+            b"sasl" => Some(&mut self.sasl),
             b"server-time" => Some(&mut self.server_time),
             b"setname" => Some(&mut self.setname),
             b"userhost-in-names" => Some(&mut self.userhost_in_names),
@@ -48,9 +60,12 @@ impl Capabilities {
 
     /// Applies a request such as `a -b`. Returns `None` if any of its
     /// capabilities is not offered: a request applies as a whole or not at all.
-    pub(super) fn with(mut self, request: &[u8]) -> Option<Self> {
+    pub(super) fn with(mut self, request: &[u8], is_offered: impl Fn(&[u8]) -> bool) -> Option<Self> {
         for word in request.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
             let (name, on) = word.strip_prefix(b"-").map_or((word, true), |name| (name, false));
+            if on && !is_offered(name) {
+                return None;
+            }
             *self.field_mut(name)? = on;
         }
         Some(self)
@@ -68,13 +83,21 @@ mod tests {
     #[test]
     fn offered_capabilities_can_be_turned_on_and_off() {
         let none = Capabilities::default();
-        let all = none.with(OFFERED.join(" ").as_bytes()).expect("all of it is offered");
+        let all = none.with(OFFERED.join(" ").as_bytes(), |_| true).expect("all of it is offered");
         assert_eq!(all.names(), OFFERED);
         assert_eq!(
-            all.with(b"-server-time  -multi-prefix -setname").map(Capabilities::names),
-            Some(vec!["away-notify", "echo-message", "extended-join", "userhost-in-names"])
+            all.with(b"-server-time  -multi-prefix -setname -sasl -account-notify", |_| false)
+                .map(Capabilities::names),
+            Some(vec![
+                "away-notify",
+                "draft/account-registration",
+                "echo-message",
+                "extended-join",
+                "userhost-in-names"
+            ])
         );
-        assert_eq!(none.with(b"echo-message sasl"), None);
-        assert_eq!(none.with(b""), Some(none));
+        assert_eq!(none.with(b"echo-message no-such", |_| true), None);
+        assert_eq!(none.with(b"echo-message sasl", |name| name != b"sasl"), None);
+        assert_eq!(none.with(b"", |_| true), Some(none));
     }
 }

@@ -8,26 +8,33 @@ use super::request::ClientId;
 use crate::irc::masks;
 use crate::irc::names::NameKey;
 use crate::irc::reply::OutputLine;
+use crate::irc::sasl::SaslMessage;
 use crate::outbox::Outbox;
+use crate::transport::Transport;
 
 /// A connection and its user.
 pub(super) struct Client {
     pub(super) id: ClientId,
     pub(super) outbox: Outbox,
     pub(super) host: Box<[u8]>,
+    pub(super) transport: Transport,
     pub(super) nick: Option<Box<[u8]>>,
     pub(super) user: Option<User>,
     /// Set between CAP LS or REQ and CAP END. Registration waits for CAP END.
     pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
+    /// The client has requested CAP version 302 or later.
+    pub(super) knows_cap_302: bool,
+    /// The message of AUTHENTICATE that has not ended.
+    pub(super) sasl: Option<SaslMessage>,
+    /// The account to which the client is logged in.
+    pub(super) account: Option<Box<[u8]>>,
     /// What the client sent with PASS. It is verified once, when the client
     /// registers.
     pub(super) password: Option<Box<[u8]>>,
     /// The client has sent the server's password, or the server has none.
     pub(super) is_admitted: bool,
     pub(super) is_registered: bool,
-    /// The connection uses TLS.
-    pub(super) is_secure: bool,
     pub(super) is_invisible: bool,
     pub(super) is_operator: bool,
     /// Set while the client is away.
@@ -49,19 +56,28 @@ pub(super) struct User {
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, host: Box<[u8]>, outbox: Outbox, is_admitted: bool) -> Self {
+    pub(super) fn new(
+        id: ClientId,
+        host: Box<[u8]>,
+        transport: Transport,
+        outbox: Outbox,
+        is_admitted: bool,
+    ) -> Self {
         Self {
             id,
             outbox,
             host,
+            transport,
             nick: None,
             user: None,
             is_negotiating: false,
             capabilities: Capabilities::default(),
+            knows_cap_302: false,
+            sasl: None,
+            account: None,
             password: None,
             is_admitted,
             is_registered: false,
-            is_secure: false,
             is_invisible: false,
             is_operator: false,
             away_reason: None,
@@ -74,6 +90,10 @@ impl Client {
 
     pub(super) fn nick_or_star(&self) -> &[u8] {
         self.nick.as_deref().unwrap_or(b"*")
+    }
+
+    pub(super) fn account_or_star(&self) -> &[u8] {
+        self.account.as_deref().unwrap_or(b"*")
     }
 
     pub(super) fn user_name(&self) -> &[u8] {
@@ -90,7 +110,8 @@ impl Client {
     }
 
     pub(super) fn modes(&self) -> String {
-        let flags = [(self.is_invisible, 'i'), (self.is_operator, 'o'), (self.is_secure, 'z')];
+        let flags =
+            [(self.is_invisible, 'i'), (self.is_operator, 'o'), (self.transport == Transport::Tls, 'z')];
         std::iter::once('+')
             .chain(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, it)| it))
             .collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::request::ClientId;
 use crate::irc::reply::{OutputLine, Replies};
-use crate::metrics::{Metrics, Rejection};
+use crate::metrics::{LoginResult, Metrics, Rejection};
 use crate::outbox::Outbox;
 
 /// Steps between two yields. A delivery is one step and takes a little less
@@ -77,6 +77,11 @@ impl Delivery {
     /// Counts a connection that the server refused or closed.
     pub(super) fn count_rejected(&self, reason: Rejection) {
         self.metrics.count_rejected(reason);
+    }
+
+    /// Counts an AUTHENTICATE that ended without a check of a password.
+    pub(super) fn count_login(&self, result: LoginResult) {
+        self.metrics.count_login(result);
     }
 
     pub(super) fn has_slow_readers(&self) -> bool {

@@ -7,6 +7,7 @@ use super::request::{ClientId, HubEvent, LeaveRequest, Request, RequestOutcome, 
 use super::task::run;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::transport::Transport;
 
 /// Maximum queued events. When the queue is full, sessions wait and read no
 /// more from their clients.
@@ -32,9 +33,9 @@ impl Hub {
 
     /// Registers a connection. Waits until the hub has recorded it: a leave
     /// request uses another queue and must not arrive first.
-    pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, is_secure: bool, outbox: Outbox) {
+    pub(crate) async fn connect(&self, id: ClientId, host: Box<[u8]>, transport: Transport, outbox: Outbox) {
         let (done, done_receiver) = oneshot::channel();
-        self.send(HubEvent::Connect { id, host, is_secure, outbox, done }).await;
+        self.send(HubEvent::Connect { id, host, transport, outbox, done }).await;
         let _ = done_receiver.await;
     }
 

@@ -58,6 +58,8 @@ fn parameters(command: Command) -> Option<&'static str> {
         Command::Setname => ":real name",
         Command::Help | Command::Helpop => "[command]",
         Command::Kill => "nick [:reason]",
+        Command::Authenticate => "mechanism | message | + | *",
+        Command::Register => "account * password; the account `*` is your nick",
         Command::History => "#channel [number of lines]",
         Command::Unknown => return None,
     })

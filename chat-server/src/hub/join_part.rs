@@ -61,8 +61,16 @@ impl HubState {
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
         let prefix = client.prefix();
         let plain = OutputLine::new(&[b":", &prefix, b" JOIN ", &channel.name]);
-        let extended =
-            OutputLine::new(&[b":", &prefix, b" JOIN ", &channel.name, b" * :", client.real_name()]);
+        let extended = OutputLine::new(&[
+            b":",
+            &prefix,
+            b" JOIN ",
+            &channel.name,
+            b" ",
+            client.account_or_star(),
+            b" :",
+            client.real_name(),
+        ]);
         let away = client.away_reason.is_some().then(|| client.away_line());
         let outbox = client.outbox.clone();
         replies.push_copy(if client.capabilities.extended_join { &extended } else { &plain });

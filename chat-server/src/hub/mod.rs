@@ -22,6 +22,7 @@
 //! Nobody else can change the state, so long loops may yield in the middle:
 //! see [`delivery`].
 
+mod account_registration;
 mod cap;
 mod capabilities;
 mod channel;
@@ -46,6 +47,7 @@ mod queries;
 mod registration;
 mod rehash;
 pub(crate) mod request;
+mod sasl;
 mod state;
 mod task;
 mod user_modes;

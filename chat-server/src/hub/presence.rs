@@ -54,7 +54,12 @@ impl HubState {
 
     /// Sends `line` to those clients in a common channel that have requested a
     /// capability.
-    async fn tell_peers(&mut self, id: ClientId, wants: impl Fn(&Capabilities) -> bool, line: &OutputLine) {
+    pub(super) async fn tell_peers(
+        &mut self,
+        id: ClientId,
+        wants: impl Fn(&Capabilities) -> bool,
+        line: &OutputLine,
+    ) {
         let Some(client) = self.clients.get(&id) else { return };
         let mut receivers = BTreeMap::new();
         for channel in client.channels.iter().filter_map(|key| self.channels.get(key)) {

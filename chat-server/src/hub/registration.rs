@@ -7,15 +7,16 @@ use super::isupport;
 use super::limits::{MAX_REAL_NAME_BYTES, MAX_USER_BYTES, VERSION};
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
+use crate::account_policy::SaslUse;
 use crate::irc::message::Message;
 use crate::irc::names::{NameKey, is_nick};
 use crate::irc::numeric::{
     ERR_ALREADYREGISTERED, ERR_ERRONEUSNICKNAME, ERR_NICKNAMEINUSE, ERR_NONICKNAMEGIVEN, ERR_PASSWDMISMATCH,
-    RPL_CREATED, RPL_ISUPPORT, RPL_MYINFO, RPL_WELCOME, RPL_YOURHOST,
+    ERR_SASLABORTED, RPL_CREATED, RPL_ISUPPORT, RPL_MYINFO, RPL_WELCOME, RPL_YOURHOST,
 };
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::truncate::truncate;
-use crate::metrics::Rejection;
+use crate::metrics::{LoginResult, Rejection};
 
 impl HubState {
     pub(super) fn pass(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -119,6 +120,21 @@ impl HubState {
                 Some(password) => CommandOutcome::CheckPassword(password),
                 None => self.refuse(replies),
             };
+        }
+        if client.account.is_none() && self.identity.account_policy.sasl == SaslUse::Required {
+            let hint = if client.transport.is_confidential() || self.identity.account_policy.allows_plain_text
+            {
+                "Log in to an account with SASL"
+            } else {
+                "Log in to an account with SASL, over TLS"
+            };
+            replies.server_line(&[b"FAIL * ACCOUNT_REQUIRED :", hint.as_bytes()]);
+            self.delivery.count_rejected(Rejection::Account);
+            return CommandOutcome::Disconnect(hint.into());
+        }
+        if client.sasl.take().is_some() {
+            self.delivery.count_login(LoginResult::Aborted);
+            replies.standard(ERR_SASLABORTED, &[]);
         }
         // Before, the client does not own its nick. Otherwise a client without
         // the password could hold it.

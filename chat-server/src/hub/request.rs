@@ -5,12 +5,16 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use crate::account_policy::AccountPolicy;
 use crate::irc::foreign::ForeignProtocol;
 use crate::irc::names::NameKey;
+use crate::irc::sasl::Credentials;
 use crate::outbox::Outbox;
+use crate::services::accounts::Registration;
 use crate::services::history::ChannelMessage;
 use crate::services::history_writer::HistoryPage;
 use crate::services::line_checks::LineChecks;
+use crate::transport::Transport;
 
 /// Identifies a connection for as long as the server runs. Ids grow in the
 /// order in which clients connect.
@@ -35,6 +39,11 @@ pub(crate) enum Request {
     PasswordChecked { is_right: bool },
     /// Tell the client about the reload of [`RequestOutcome::Reload`].
     Reloaded { sentence: String },
+    /// Log the client in to this account. Without an account, the credentials
+    /// of [`RequestOutcome::LogIn`] are wrong.
+    LoginChecked { account: Option<Box<[u8]>> },
+    /// Tell the client the result of [`RequestOutcome::RegisterAccount`].
+    AccountRegistered { name: Box<[u8]>, registration: Registration },
     /// Disconnect the client unless it has registered by now.
     RegistrationTimeout,
 }
@@ -55,6 +64,12 @@ pub(crate) enum RequestOutcome {
     /// The session must read the certificate again and report the result with
     /// [`Request::Reloaded`].
     Reload,
+    /// The session must verify these credentials and report the result with
+    /// [`Request::LoginChecked`].
+    LogIn(Credentials),
+    /// The session must add this account and report the result with
+    /// [`Request::AccountRegistered`].
+    RegisterAccount(Credentials),
     /// The client is disconnected; the hub ignores further requests.
     Disconnected,
 }
@@ -69,13 +84,15 @@ pub(super) enum CommandOutcome {
     },
     CheckPassword(Box<[u8]>),
     Reload,
+    LogIn(Credentials),
+    RegisterAccount(Credentials),
     /// Disconnect the client, for this reason.
     Disconnect(Vec<u8>),
 }
 
 /// What arrives at the hub's task.
 pub(super) enum HubEvent {
-    Connect { id: ClientId, host: Box<[u8]>, is_secure: bool, outbox: Outbox, done: oneshot::Sender<()> },
+    Connect { id: ClientId, host: Box<[u8]>, transport: Transport, outbox: Outbox, done: oneshot::Sender<()> },
     Request { id: ClientId, request: Request, outcome: oneshot::Sender<RequestOutcome> },
     Drain { reason: &'static str },
 }
@@ -96,5 +113,6 @@ pub(crate) struct ServerIdentity {
     pub(crate) has_operators: bool,
     /// The port for TLS, if the server serves it.
     pub(crate) tls_port: Option<u16>,
+    pub(crate) account_policy: AccountPolicy,
     pub(crate) started_at: SystemTime,
 }

@@ -64,6 +64,11 @@ impl HubState {
             needs_password: false,
             has_operators: false,
             tls_port: None,
+            account_policy: crate::account_policy::AccountPolicy {
+                sasl: crate::account_policy::SaslUse::Off,
+                registrations_per_hour: None,
+                allows_plain_text: false,
+            },
             started_at: std::time::SystemTime::now(),
         };
         let mut state = Self::new(identity, metrics.clone());
@@ -71,7 +76,13 @@ impl HubState {
         for number in 0..client_count {
             let (outbox, queue) = crate::outbox::bounded(Default::default(), metrics.clone());
             queues.push(queue);
-            let mut client = Client::new(ClientId(number), b"h"[..].into(), outbox, true);
+            let mut client = Client::new(
+                ClientId(number),
+                b"h"[..].into(),
+                crate::transport::Transport::SameMachine,
+                outbox,
+                true,
+            );
             client.nick = Some(format!("{number:030}").into_bytes().into());
             client.is_registered = true;
             state.clients.insert(client.id, client);

@@ -47,9 +47,9 @@ pub(super) async fn run(
 impl HubState {
     async fn handle_event(&mut self, event: HubEvent) {
         match event {
-            HubEvent::Connect { id, host, is_secure, outbox, done } => {
-                let client = Client::new(id, host, outbox, !self.identity.needs_password);
-                self.clients.insert(id, Client { is_secure, ..client });
+            HubEvent::Connect { id, host, transport, outbox, done } => {
+                let client = Client::new(id, host, transport, outbox, !self.identity.needs_password);
+                self.clients.insert(id, client);
                 let _ = done.send(());
             }
             HubEvent::Request { id, request, outcome } => {
@@ -87,6 +87,14 @@ impl HubState {
                 self.send_reloaded(&sentence, &mut replies);
                 CommandOutcome::Done
             }
+            Request::LoginChecked { account } => {
+                self.end_login(id, account, &mut replies).await;
+                CommandOutcome::Done
+            }
+            Request::AccountRegistered { name, registration } => {
+                self.end_account_registration(id, name, registration, &mut replies).await;
+                CommandOutcome::Done
+            }
             Request::Ping => {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
@@ -107,6 +115,8 @@ impl HubState {
             }
             CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
             CommandOutcome::Reload => RequestOutcome::Reload,
+            CommandOutcome::LogIn(credentials) => RequestOutcome::LogIn(credentials),
+            CommandOutcome::RegisterAccount(credentials) => RequestOutcome::RegisterAccount(credentials),
             CommandOutcome::Disconnect(reason) => {
                 self.remove(id, &reason).await;
                 RequestOutcome::Disconnected
@@ -141,6 +151,8 @@ impl HubState {
                 return self.send_message(id, command, &message, checks, replies).await;
             }
             Command::Cap => return self.cap(id, &message, replies),
+            Command::Authenticate => return self.authenticate(id, &message, replies),
+            Command::Register => return self.register_account(id, &message, replies),
             Command::Pass => self.pass(id, &message, replies),
             Command::User => return self.user(id, &message, replies),
             Command::Kill => return self.kill(id, &message, replies).await,

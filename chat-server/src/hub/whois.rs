@@ -8,10 +8,11 @@ use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
     ERR_NONICKNAMEGIVEN, ERR_WASNOSUCHNICK, RPL_AWAY, RPL_ENDOFWHOIS, RPL_ENDOFWHOWAS, RPL_ISON,
-    RPL_USERHOST, RPL_WHOISCHANNELS, RPL_WHOISIDLE, RPL_WHOISOPERATOR, RPL_WHOISSECURE, RPL_WHOISSERVER,
-    RPL_WHOISUSER, RPL_WHOWASUSER,
+    RPL_USERHOST, RPL_WHOISACCOUNT, RPL_WHOISCHANNELS, RPL_WHOISIDLE, RPL_WHOISOPERATOR, RPL_WHOISSECURE,
+    RPL_WHOISSERVER, RPL_WHOISUSER, RPL_WHOWASUSER,
 };
 use crate::irc::reply::Replies;
+use crate::transport::Transport;
 
 impl HubState {
     pub(super) fn whois(&self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -46,8 +47,11 @@ impl HubState {
         if client.is_operator {
             replies.standard(RPL_WHOISOPERATOR, &[nick]);
         }
-        if client.is_secure {
+        if client.transport == Transport::Tls {
             replies.standard(RPL_WHOISSECURE, &[nick]);
+        }
+        if let Some(account) = &client.account {
+            replies.standard(RPL_WHOISACCOUNT, &[nick, account]);
         }
         let idle = client.last_message_at.elapsed().as_secs().to_string();
         let since = unix_seconds(client.connected_at).to_string();

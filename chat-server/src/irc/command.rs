@@ -33,14 +33,14 @@ commands! {
     Lusers = "LUSERS", Version = "VERSION", Time = "TIME", Kick = "KICK", Invite = "INVITE", Away = "AWAY",
     Userhost = "USERHOST", Ison = "ISON", Whowas = "WHOWAS", Info = "INFO", Setname = "SETNAME",
     Help = "HELP", Helpop = "HELPOP",
-    Kill = "KILL", Rehash = "REHASH", History = "HISTORY",
+    Authenticate = "AUTHENTICATE", Register = "REGISTER", Kill = "KILL", Rehash = "REHASH", History = "HISTORY",
 }
 
 impl Command {
     /// Returns whether a client may send the command before registration.
     pub(crate) fn is_allowed_before_registration(self) -> bool {
-        use Command::{Cap, Nick, Pass, Ping, Pong, Quit, User};
-        matches!(self, Cap | Nick | Pass | Ping | Pong | Quit | User)
+        use Command::{Authenticate, Cap, Nick, Pass, Ping, Pong, Quit, Register, User};
+        matches!(self, Authenticate | Cap | Nick | Pass | Ping | Pong | Quit | Register | User)
     }
 }
 

@@ -9,4 +9,5 @@ pub(crate) mod message;
 pub(crate) mod names;
 pub(crate) mod numeric;
 pub(crate) mod reply;
+pub(crate) mod sasl;
 pub(crate) mod truncate;

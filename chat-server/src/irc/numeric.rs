@@ -73,6 +73,7 @@ numerics! {
     696 ERR_INVALIDMODEPARAM
     704 RPL_HELPSTART
     705 RPL_HELPTXT
+    900 RPL_LOGGEDIN
 }
 
 standard_replies! {
@@ -88,6 +89,7 @@ standard_replies! {
     318 RPL_ENDOFWHOIS "End of /WHOIS list"
     321 RPL_LISTSTART "Users  Name"
     323 RPL_LISTEND "End of /LIST"
+    330 RPL_WHOISACCOUNT "is logged in as"
     331 RPL_NOTOPIC "No topic is set"
     366 RPL_ENDOFNAMES "End of /NAMES list"
     368 RPL_ENDOFBANLIST "End of channel ban list"
@@ -134,6 +136,12 @@ standard_replies! {
     525 ERR_INVALIDKEY "Key is not well-formed"
     671 RPL_WHOISSECURE "is using a secure connection"
     706 RPL_ENDOFHELP "End of /HELP"
+    903 RPL_SASLSUCCESS "SASL authentication successful"
+    904 ERR_SASLFAIL "SASL authentication failed"
+    905 ERR_SASLTOOLONG "SASL message too long"
+    906 ERR_SASLABORTED "SASL authentication aborted"
+    907 ERR_SASLALREADY "You have already authenticated using SASL"
+    908 RPL_SASLMECHS "are available SASL mechanisms"
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! function that is never inlined, and the blocking line stands alone in it:
 //! loopscope must report exactly that line.
 
+pub(crate) mod account_store;
+pub(crate) mod accounts;
 pub(crate) mod certificate;
 pub(crate) mod certificate_files;
 pub(crate) mod directory;
@@ -18,17 +20,22 @@ pub(crate) mod history_writer;
 pub(crate) mod line_checks;
 pub(crate) mod motd_program;
 pub(crate) mod password;
+pub(crate) mod registration_limit;
 pub(crate) mod resolve;
+pub(crate) mod secret;
+mod slow_checks;
 mod slow_disk;
 pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::irc::command::Command;
 use crate::irc::message::{Message, split_commas};
 use crate::metrics::Metrics;
+use crate::services::accounts::Accounts;
 use crate::services::certificate::Certificate;
 use crate::services::directory::UserDirectory;
 use crate::services::filter::Filter;
@@ -47,6 +54,7 @@ pub(crate) struct Services {
     pub(crate) throttle: Throttle,
     pub(crate) filter: Filter,
     pub(crate) passwords: Passwords,
+    pub(crate) accounts: Accounts,
     pub(crate) visits: VisitCounter,
     pub(crate) resolver: Resolver,
     pub(crate) directory: UserDirectory,
@@ -60,15 +68,16 @@ pub(crate) struct Services {
 
 impl Services {
     /// Runs the services for a line before the line goes to the hub. Returns
-    /// its command and the results that the hub needs.
-    pub(crate) async fn run_before_hub(&self, line: &[u8]) -> (Option<Command>, LineChecks) {
+    /// its command and the results that the hub needs. `from` is the address of
+    /// the client.
+    pub(crate) async fn run_before_hub(&self, line: &[u8], from: IpAddr) -> (Option<Command>, LineChecks) {
         let mut checks = LineChecks::default();
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
         self.metrics.count_received(command);
         match (command, message.param(0), message.param(1)) {
             (Command::Oper, Some(name), Some(password)) => {
-                checks.is_password_right = self.passwords.is_operator(name, password).await;
+                checks.is_password_right = self.passwords.is_operator(name, password, from).await;
                 checks.is_password_wrong = !checks.is_password_right && self.passwords.has_operator();
             }
             (Command::Join | Command::Names, Some(channels), _) => {
