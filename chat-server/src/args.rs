@@ -58,7 +58,8 @@ pub struct Args {
     #[arg(long, value_name = "N/s|off")]
     pub flood_limit: Option<String>,
     /// Make a mistake that blocks the event loop: sleep, history, password,
-    /// filter, resolve, lock, channel, child, upstream or all; may be repeated
+    /// filter, resolve, lock, channel, child, upstream, chathistory or all; may
+    /// be repeated
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]")]
     pub inject: Vec<String>,
 }

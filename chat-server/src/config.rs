@@ -236,7 +236,7 @@ mod tests {
             ("--motd", "no/such/file", "a readable file"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
-            ("--inject", "downstream", "lock, channel, child, upstream or all"),
+            ("--inject", "downstream", "lock, channel, child, upstream, chathistory or all"),
         ] {
             let error = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(error.starts_with(flag) && error.contains(right) && !error.contains('\n'), "{error}");

@@ -19,6 +19,7 @@ use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};
 use crate::services::Services;
+use crate::services::history_reader::ReadSlot;
 
 /// Maximum wait for the peer to close the connection after the server has
 /// closed its sending side. Closing at once, with unread input, would reset the
@@ -53,7 +54,8 @@ pub(crate) async fn serve(
     let slow_reader = queue.slow_reader();
     context.hub.connect(id, host(peer.ip()), outbox).await;
     let (read_half, mut write_half) = socket.split();
-    let reader = Reader { id, context: &context, lines: LineBuffer::default() };
+    let reader =
+        Reader { id, context: &context, lines: LineBuffer::default(), read_slot: ReadSlot::default() };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
         never = reader.run(read_half, slow_reader) => match never {},
@@ -88,6 +90,7 @@ struct Reader<'a> {
     id: ClientId,
     context: &'a SessionContext,
     lines: LineBuffer,
+    read_slot: ReadSlot,
 }
 
 impl Reader<'_> {
@@ -180,9 +183,9 @@ impl Reader<'_> {
                 services.append_history(messages);
                 RequestOutcome::Done
             }
-            RequestOutcome::ReadHistory { channel, max_lines } => {
-                let page = services.history.latest(channel.clone(), max_lines).await;
-                hub.ask(self.id, Request::History { channel, page }).await
+            RequestOutcome::ReadHistory(read) => {
+                let answer = services.history.read(&self.read_slot, read).await;
+                hub.ask(self.id, Request::History(answer)).await
             }
             RequestOutcome::CheckPassword(password) => {
                 let is_right = services.passwords.admits(&password).await;

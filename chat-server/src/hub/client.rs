@@ -20,6 +20,8 @@ pub(super) struct Client {
     /// Set between CAP LS or REQ and CAP END. Registration waits for CAP END.
     pub(super) is_negotiating: bool,
     pub(super) capabilities: Capabilities,
+    /// The label of a request for whose response the session must do something.
+    pub(super) waiting_label: Option<Box<[u8]>>,
     /// What the client sent with PASS. It is verified once, when the client
     /// registers.
     pub(super) password: Option<Box<[u8]>>,
@@ -56,6 +58,7 @@ impl Client {
             user: None,
             is_negotiating: false,
             capabilities: Capabilities::default(),
+            waiting_label: None,
             password: None,
             is_admitted,
             is_registered: false,

@@ -54,6 +54,11 @@ fn parameters(command: Command) -> Option<&'static str> {
         Command::Help | Command::Helpop => "[command]",
         Command::Kill => "nick [:reason]",
         Command::History => "#channel [number of lines]",
+        Command::Chathistory => {
+            "LATEST | BEFORE | AFTER | AROUND | BETWEEN #channel position [position] limit, or TARGETS position \
+             position limit"
+        }
+        Command::Tagmsg => "target[,target...], with tags in front",
         Command::Unknown => return None,
     })
 }

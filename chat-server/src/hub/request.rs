@@ -6,10 +6,9 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use crate::irc::foreign::ForeignProtocol;
-use crate::irc::names::NameKey;
 use crate::outbox::Outbox;
 use crate::services::history::ChannelMessage;
-use crate::services::history_writer::HistoryPage;
+use crate::services::history_query::{HistoryAnswer, HistoryRead};
 use crate::services::line_checks::LineChecks;
 
 /// Identifies a connection for as long as the server runs. Ids grow in the
@@ -28,8 +27,8 @@ pub(crate) enum Request {
     Foreign(ForeignProtocol),
     /// Send a PING, as the client has been silent.
     Ping,
-    /// Send the lines that were read for [`RequestOutcome::ReadHistory`].
-    History { channel: NameKey, page: Option<HistoryPage> },
+    /// Send what was read for [`RequestOutcome::ReadHistory`].
+    History(HistoryAnswer),
     /// Register the client if the password of
     /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
     PasswordChecked { is_right: bool },
@@ -44,9 +43,8 @@ pub(crate) enum RequestOutcome {
     Done,
     /// The session must append these channel messages to the history.
     AppendHistory(Vec<ChannelMessage>),
-    /// The session must read up to `max_lines` lines of this channel's history
-    /// and send them with [`Request::History`].
-    ReadHistory { channel: NameKey, max_lines: usize },
+    /// The session must read this and send it with [`Request::History`].
+    ReadHistory(HistoryRead),
     /// The session must verify this password and report the result with
     /// [`Request::PasswordChecked`].
     CheckPassword(Box<[u8]>),
@@ -58,10 +56,7 @@ pub(crate) enum RequestOutcome {
 pub(super) enum CommandOutcome {
     Done,
     AppendHistory(Vec<ChannelMessage>),
-    ReadHistory {
-        channel: NameKey,
-        max_lines: usize,
-    },
+    ReadHistory(HistoryRead),
     CheckPassword(Box<[u8]>),
     /// Disconnect the client, for this reason.
     Disconnect(Vec<u8>),

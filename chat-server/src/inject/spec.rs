@@ -24,13 +24,15 @@ pub(crate) enum InjectionSite {
     Channel,
     Child,
     Upstream,
+    Chathistory,
 }
 
 /// The names of the sites, as error texts list them.
-const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream or all";
+const SITE_NAMES: &str =
+    "sleep, history, password, filter, resolve, lock, channel, child, upstream, chathistory or all";
 
 impl InjectionSite {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Sleep,
         Self::History,
         Self::Password,
@@ -40,6 +42,7 @@ impl InjectionSite {
         Self::Channel,
         Self::Child,
         Self::Upstream,
+        Self::Chathistory,
     ];
 
     fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl InjectionSite {
             Self::Channel => "channel",
             Self::Child => "child",
             Self::Upstream => "upstream",
+            Self::Chathistory => "chathistory",
         }
     }
 
@@ -69,7 +73,7 @@ impl InjectionSite {
             Self::Resolve => (30, 2.0),
             Self::Channel => (40, 20.0),
             Self::Upstream => (40, 50.0),
-            Self::Password => (50, 100.0),
+            Self::Password | Self::Chathistory => (50, 100.0),
             Self::Child => (40, 100.0),
             Self::Lock => (60, 100.0),
         };
