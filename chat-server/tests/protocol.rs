@@ -37,7 +37,7 @@ async fn registration_waits_for_capability_negotiation() {
     assert_eq!(
         client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await,
         [
-            ":s CAP * LS :away-notify echo-message extended-join multi-prefix server-time setname userhost-in-names"
+            ":s CAP * LS :away-notify batch draft/chathistory echo-message extended-join labeled-response message-tags multi-prefix server-time setname userhost-in-names"
         ]
     );
     assert_eq!(client.ask("CAP REQ :sasl echo-message").await, [":s CAP a NAK :sasl echo-message"]);

@@ -35,7 +35,7 @@ pub(super) fn lines(network: &str) -> Vec<String> {
         format!("MSGREFTYPES={POSITION_KINDS}"),
         // A command without a number takes as many targets as fit in a line.
         format!(
-            "TARGMAX=PRIVMSG:{MAX_MESSAGE_TARGETS},NOTICE:{MAX_MESSAGE_TARGETS},KICK:{MAX_KICK_TARGETS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"
+            "TARGMAX=PRIVMSG:{MAX_MESSAGE_TARGETS},NOTICE:{MAX_MESSAGE_TARGETS},TAGMSG:{MAX_MESSAGE_TARGETS},KICK:{MAX_KICK_TARGETS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"
         ),
         // `M`: LIST takes masks; `U`: it takes numbers of members. SAFELIST: no
         // LIST disconnects the client that asks.

@@ -198,11 +198,11 @@ impl OutgoingMessage<'_> {
         let colon: &[u8] = if self.command == Command::Tagmsg { b"" } else { b" :" };
         let line =
             OutputLine::with_tags(&[b":", &self.prefix, b" ", command, b" ", target, colon, text, end], tags);
-        if self.wants_echo {
-            replies.push_copy(&line);
-        }
         let (sent, all) = (text.len() + end.len(), self.text.len());
-        if sent < all && self.command == Command::Privmsg {
+        if self.wants_echo {
+            // It shows what the receivers get.
+            replies.push_copy(&line);
+        } else if sent < all && self.command == Command::Privmsg {
             // Numeric 417 would mean that nobody has received the message.
             let sizes = format!(" was cut: it has {all} bytes, of which {sent} fit");
             let nick = replies.target().to_vec();
