@@ -140,3 +140,93 @@ fn wrong(store: &HistoryStore, channel: &NameKey, duration: Duration) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::flag::Injections;
+    use crate::inject::spec::InjectionSite;
+    use crate::irc::names::NameKey;
+    use crate::services::history_query::Selection;
+    use crate::services::history_store::{MAX_STORED_LINES, StoredMessage};
+    use std::time::SystemTime;
+
+    /// Returns a store with two lines of `#a` and one of `#b`.
+    fn store(directory: &tempfile::TempDir) -> Arc<HistoryStore> {
+        let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
+        let line = |(id, channel): (u64, &str)| {
+            (NameKey::new(channel.as_bytes()), StoredMessage::gap(id, SystemTime::now(), id))
+        };
+        store.append(&[(1, "#a"), (2, "#b"), (3, "#a")].map(line)).expect("written");
+        Arc::new(store)
+    }
+
+    fn read() -> HistoryRead {
+        let (channel, selection) = (NameKey::new(b"#a"), Selection::Latest(None));
+        HistoryRead::Lines("LATEST", LineQuery { channel, selection, max_lines: 9 })
+    }
+
+    /// Returns a reader, and the requests that its writer would get.
+    fn reader(inject: &[&str]) -> (HistoryReader, mpsc::Receiver<HistoryRequest>) {
+        let (writer, requests) = mpsc::channel(1);
+        let injections = Injections::parse(inject.iter().copied()).expect("valid");
+        (HistoryReader::new(writer, injections.at(InjectionSite::Chathistory)), requests)
+    }
+
+    async fn reply(requests: &mut mpsc::Receiver<HistoryRequest>, store: Option<Arc<HistoryStore>>) {
+        let Some(HistoryRequest::Flush { reply, .. }) = requests.recv().await else { panic!("a flush") };
+        reply.send(Flushed { store, waiting_count: 0, lost_count: 0 }).expect("a session waits");
+    }
+
+    fn line_count(answer: &HistoryAnswer) -> Option<usize> {
+        let HistoryAnswer::Lines { page: Some(page), .. } = answer else { return None };
+        page.lines.as_ref().map(Vec::len)
+    }
+
+    #[tokio::test]
+    async fn right_and_wrong_return_the_same_lines() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = store(&directory);
+        for inject in [&[][..], &["chathistory=1ms"]] {
+            let ((reader, mut requests), slot) = (reader(inject), ReadSlot::default());
+            let (answer, ()) =
+                tokio::join!(reader.read(&slot, read()), reply(&mut requests, Some(store.clone())));
+            assert_eq!(line_count(&answer), Some(2), "{inject:?}");
+        }
+        let started = Instant::now();
+        let count = wrong(&store, &NameKey::new(b"#a"), Duration::from_millis(20)).expect("read");
+        assert!(count == 2 && started.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_waits_for_a_slow_disk_only_for_a_time() {
+        let ((reader, _requests), slot) = (reader(&[]), ReadSlot::default());
+        assert_eq!(line_count(&reader.read(&slot, read()).await), None);
+    }
+
+    #[tokio::test]
+    async fn a_session_has_one_read_at_a_time_and_delays_no_other_session() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = store(&directory);
+        let (reader, mut requests) = reader(&[]);
+        let (slow, other) = (ReadSlot::default(), ReadSlot::default());
+        // The session has stopped to wait, and its read still runs.
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let read_slowly = move |_: &HistoryStore| {
+            let _ = begin.send(());
+            Ok(ended.recv()?)
+        };
+        let abandoned = reader.right(&slow, store.clone(), read_slowly);
+        tokio::select! {
+            _ = abandoned => panic!("it is slow"),
+            begun = begun => begun.expect("it runs"),
+        }
+        for (slot, expected) in [(&slow, None), (&other, Some(2))] {
+            let (answer, ()) =
+                tokio::join!(reader.read(slot, read()), reply(&mut requests, Some(store.clone())));
+            assert_eq!(line_count(&answer), expected);
+        }
+        end.send(()).expect("it waits");
+    }
+}
