@@ -291,7 +291,7 @@ mod tests {
             ("--motd", "no/such/file", "a readable file"),
             ("--max-connections", "-1", "from 1 to 1000000"),
             ("--flood-limit", "fast", "or off"),
-            ("--inject", "downstream", "channel, child, upstream, certificate or all"),
+            ("--inject", "downstream", "channel, child, upstream, certificate, chathistory or all"),
             ("--inject", "certificate", "`certificate` needs TLS: add --tls-certificate"),
             ("--tls-listen", "127.0.0.1:6697", "add --tls-certificate and --tls-key, or --tls-self-signed"),
             ("--tls-certificate", "a.pem", "needs --tls-key"),

@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
@@ -15,6 +15,7 @@ use tokio::time::{self, Instant};
 
 use crate::client_limits::ClientLimits;
 use crate::irc::reply::{Buffer, OutputLine};
+use crate::irc::tags::TagKinds;
 use crate::metrics::Metrics;
 use crate::write_coalescing::{QueueWait, WriteCoalescer};
 
@@ -42,8 +43,8 @@ struct QueueLevel {
     queued_bytes: AtomicUsize,
     waiting: QueueWait,
     limits: ClientLimits,
-    /// The client wants a time on each line.
-    has_time_tags: AtomicBool,
+    /// Which tags the client wants; see [`TagKinds::bits`].
+    tag_kinds: AtomicU8,
     closing: Notify,
     slow: Notify,
     metrics: Metrics,
@@ -63,9 +64,9 @@ pub(crate) struct SlowReader(Arc<QueueLevel>);
 /// Creates a queue with these limits.
 pub(crate) fn bounded(limits: ClientLimits, metrics: Metrics) -> (Outbox, SendQueue) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (queued_bytes, has_time_tags) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (queued_bytes, tag_kinds) = (AtomicUsize::new(0), AtomicU8::new(0));
     let (closing, slow, waiting) = (Notify::new(), Notify::new(), QueueWait::new());
-    let level = QueueLevel { queued_bytes, waiting, limits, has_time_tags, closing, slow, metrics };
+    let level = QueueLevel { queued_bytes, waiting, limits, tag_kinds, closing, slow, metrics };
     let level = Arc::new(level);
     (Outbox { queue: sender, level: level.clone() }, SendQueue { queue: receiver, level })
 }
@@ -83,7 +84,7 @@ impl Outbox {
     /// Queues `line` even above the hard limit. Use this only for the last line
     /// of a connection, which gives the reason why it is closed.
     pub(crate) fn push_last(&self, line: &OutputLine) {
-        let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
+        let buffer = line.with_kinds(self.tag_kinds());
         let cost = buffer.len() + OVERHEAD_BYTES_PER_BUFFER;
         self.level.add(cost);
         if self.queue.send(buffer.clone()).is_err() {
@@ -98,14 +99,14 @@ impl Outbox {
         self.level.waiting.end_pause();
     }
 
-    /// Returns whether the client wants a time on each line.
-    pub(crate) fn has_time_tags(&self) -> bool {
-        self.level.has_time_tags.load(Ordering::Relaxed)
+    /// Returns which tags the client wants.
+    pub(crate) fn tag_kinds(&self) -> TagKinds {
+        TagKinds::from_bits(self.level.tag_kinds.load(Ordering::Relaxed))
     }
 
-    /// Turns the time on each further line on or off.
-    pub(crate) fn set_time_tags(&self, has_time_tags: bool) {
-        self.level.has_time_tags.store(has_time_tags, Ordering::Relaxed);
+    /// Sets which tags further lines have.
+    pub(crate) fn set_tag_kinds(&self, kinds: TagKinds) {
+        self.level.tag_kinds.store(kinds.bits(), Ordering::Relaxed);
     }
 
     /// Starts the close grace of the client. Queued lines are still written.

@@ -120,8 +120,10 @@ impl Server {
             let operator = operator.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
             Passwords::hash(password.as_deref(), operator, verifier)
         });
-        let (history, writer) =
-            History::start(directory, metrics.clone(), injections.at(InjectionSite::History)).await?;
+        let (write_mistake, read_mistake) =
+            (injections.at(InjectionSite::History), injections.at(InjectionSite::Chathistory));
+        let (history, ids, writer) =
+            History::start(directory, metrics.clone(), write_mistake, read_mistake).await?;
         let services = Services {
             throttle: Throttle::new(lines_per_second, injections.at(InjectionSite::Sleep)),
             filter: Filter::new(injections.at(InjectionSite::Filter)),
@@ -136,7 +138,7 @@ impl Server {
             certificate,
             metrics: metrics.clone(),
         };
-        let (hub, _) = Hub::start(identity, metrics);
+        let (hub, _) = Hub::start(identity, ids, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Self {
             context: Arc::new(SessionContext { hub, services, client_limits }),

@@ -17,6 +17,7 @@ use crate::irc::lines::{InputLine, LineBuffer};
 use crate::metrics::Rejection;
 use crate::outbox::{self, SlowReader};
 use crate::services::Services;
+use crate::services::history_reader::ReadSlot;
 use crate::transport::Transport;
 
 /// Maximum wait for the peer to close the connection after the server has
@@ -58,7 +59,13 @@ pub(crate) async fn serve(
     let (outbox, queue) = outbox::bounded(context.client_limits, context.services.metrics.clone());
     let slow_reader = queue.slow_reader();
     context.hub.connect(id, host(peer.address.ip()), peer.transport, outbox).await;
-    let reader = Reader { id, address: peer.address.ip(), context: &context, lines: LineBuffer::default() };
+    let reader = Reader {
+        id,
+        address: peer.address.ip(),
+        context: &context,
+        lines: LineBuffer::default(),
+        read_slot: ReadSlot::default(),
+    };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
         never = reader.run(&mut read_half, slow_reader) => match never {},
@@ -97,6 +104,7 @@ struct Reader<'a> {
     address: IpAddr,
     context: &'a SessionContext,
     lines: LineBuffer,
+    read_slot: ReadSlot,
 }
 
 impl Reader<'_> {
@@ -193,9 +201,9 @@ impl Reader<'_> {
                 services.append_history(messages);
                 RequestOutcome::Done
             }
-            RequestOutcome::ReadHistory { channel, max_lines } => {
-                let page = services.history.latest(channel.clone(), max_lines).await;
-                hub.ask(self.id, Request::History { channel, page }).await
+            RequestOutcome::ReadHistory(read) => {
+                let answer = services.history.read(&self.read_slot, read).await;
+                hub.ask(self.id, Request::History(answer)).await
             }
             RequestOutcome::CheckPassword(password) => {
                 let is_right = services.passwords.admits(&password, self.address).await;

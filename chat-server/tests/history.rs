@@ -103,6 +103,10 @@ fn the_history_keeps_what_the_disk_refuses_and_stores_it_later() {
     say(&mut ada, "HISTORY #a 100");
     let answer = until(&mut ada, " :The history is not available now, try again later").join("\n");
     assert!(answer.contains(" :Newer lines that are not on disk yet, try again later: 61"), "{answer}");
+    say(&mut ada, "CHATHISTORY LATEST #a * 100");
+    let answer = until(&mut ada, " FAIL CHATHISTORY MESSAGE_ERROR LATEST #a :").join("\n");
+    let missing = " WARN CHATHISTORY MESSAGES_MISSING LATEST #a :Newer lines that are not on disk yet: 61";
+    assert!(answer.contains(missing), "{answer}");
     // The chat itself goes on.
     say(&mut ada, "PRIVMSG ada :hello");
     until(&mut ada, " PRIVMSG ada :hello");

@@ -9,18 +9,20 @@ use std::collections::BTreeMap;
 use support::{Client, Server};
 
 /// The tokens that the tests below cover.
-const TESTED: [&str; 19] = [
+const TESTED: [&str; 21] = [
     "AWAYLEN",
     "CASEMAPPING",
     "CHANLIMIT",
     "CHANMODES",
     "CHANNELLEN",
     "CHANTYPES",
+    "CHATHISTORY",
     "ELIST",
     "KEYLEN",
     "KICKLEN",
     "MAXLIST",
     "MODES",
+    "MSGREFTYPES",
     "NAMELEN",
     "NETWORK",
     "NICKLEN",
@@ -252,7 +254,7 @@ async fn targmax_is_the_number_of_targets_of_each_command() {
         assert_eq!(replies.len(), 40 * lines_per_channel + first_and_last, "{command}");
     }
     assert_eq!(unlimited.len(), 4);
-    ada.ask("JOIN #a").await;
+    ada.ask("JOIN #a\r\nCAP REQ message-tags").await;
     for target in limited {
         let (command, limit) = target.split_once(':').expect("a number");
         let nicks: Vec<String> = (0..=number(limit)).map(|it| format!("n{it}")).collect();
@@ -275,6 +277,28 @@ async fn elist_announces_the_filters_by_mask_and_by_member_count() {
     }
     let list = session.ada.ask("LIST #c?,>1").await;
     assert_eq!(list.len(), 2 + 9, "#c1 to #c9, as `?` matches one character");
+}
+
+#[tokio::test]
+async fn chathistory_is_the_number_of_lines_in_one_answer() {
+    let mut session = Session::start_in_channel().await;
+    let limit = session.number("CHATHISTORY");
+    for number in 0..=limit {
+        session.ada.send(&format!("PRIVMSG #a :{number}")).await;
+    }
+    session.ada.ask("CAP REQ message-tags").await;
+    let first = &session.ada.ask(&format!("CHATHISTORY LATEST #a * {}", limit + 1)).await;
+    assert_eq!((first.len(), &first[0][first[0].len() - 3..]), (limit, " :1"));
+    // Each announced kind of position is accepted.
+    let kinds = session.token("MSGREFTYPES");
+    assert_eq!(kinds, "msgid,timestamp");
+    for kind in kinds.split(',') {
+        let value = if kind == "msgid" { "1" } else { "2026-01-01T00:00:00.000Z" };
+        let after = session.ada.ask(&format!("CHATHISTORY AFTER #a {kind}={value} 1")).await;
+        assert!(after[0].ends_with(" PRIVMSG #a :0"), "{after:?}");
+    }
+    let other = session.ada.ask("CHATHISTORY AFTER #a account=ada 1").await;
+    assert!(other[0].contains(" FAIL CHATHISTORY INVALID_MSGREFTYPE AFTER account=ada "), "{other:?}");
 }
 
 /// `channels.rs` tests that no LIST disconnects the client that asks.

@@ -142,7 +142,9 @@ pub(crate) async fn run_trial(
 }
 
 fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
-    Plan::new(target.to_owned(), args.load.clone(), hunt::HUNT_MIX)
+    let is_embedded = args.server.target.is_none();
+    let default_mix = if is_embedded { hunt::EMBEDDED_HUNT_MIX } else { hunt::HUNT_MIX };
+    Plan::new(target.to_owned(), args.load.clone(), default_mix)
 }
 
 /// Refuses objectives on deliveries if a command generates the load, because a

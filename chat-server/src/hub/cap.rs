@@ -45,8 +45,8 @@ impl HubState {
                     Some(granted) => {
                         reply(b"ACK", requested);
                         client.capabilities = granted;
-                        client.outbox.set_time_tags(granted.server_time);
-                        replies.set_time_tags(granted.server_time);
+                        client.outbox.set_tag_kinds(granted.tag_kinds());
+                        replies.set_kinds(granted.tag_kinds());
                     }
                     None => reply(b"NAK", requested),
                 }

@@ -1,12 +1,18 @@
 //! The IRCv3 capabilities that the server offers.
 
+use crate::irc::tags::TagKinds;
+
 /// The names of the capabilities.
 pub(super) const OFFERED: &[&str] = &[
     "account-notify",
     "away-notify",
+    "batch",
     "draft/account-registration",
+    "draft/chathistory",
     "echo-message",
     "extended-join",
+    "labeled-response",
+    "message-tags",
     "multi-prefix",
     "sasl",
     "server-time",
@@ -23,10 +29,18 @@ pub(super) struct Capabilities {
     pub(super) account_registration: bool,
     /// AWAY tells the client when a user in a common channel is away or back.
     pub(super) away_notify: bool,
+    /// The lines of one response may come as a batch.
+    pub(super) batch: bool,
+    /// The client uses CHATHISTORY. The command works without it too.
+    pub(super) chathistory: bool,
     /// The client receives its own messages, as others receive them.
     pub(super) echo_message: bool,
     /// JOIN has the account, or `*`, and the real name.
     pub(super) extended_join: bool,
+    /// The response to a request that has a label has the same label.
+    pub(super) labeled_response: bool,
+    /// Messages have ids and the tags of their senders, and TAGMSG exists.
+    pub(super) message_tags: bool,
     /// NAMES, WHO and WHOIS show all sigils of a member, not only the highest.
     pub(super) multi_prefix: bool,
     /// The client may log in with AUTHENTICATE.
@@ -47,8 +61,12 @@ impl Capabilities {
             b"account-notify" => Some(&mut self.account_notify),
             b"draft/account-registration" => Some(&mut self.account_registration),
             b"away-notify" => Some(&mut self.away_notify),
+            b"batch" => Some(&mut self.batch),
+            b"draft/chathistory" => Some(&mut self.chathistory),
             b"echo-message" => Some(&mut self.echo_message),
             b"extended-join" => Some(&mut self.extended_join),
+            b"labeled-response" => Some(&mut self.labeled_response),
+            b"message-tags" => Some(&mut self.message_tags),
             b"multi-prefix" => Some(&mut self.multi_prefix),
             b"sasl" => Some(&mut self.sasl),
             b"server-time" => Some(&mut self.server_time),
@@ -71,6 +89,11 @@ impl Capabilities {
         Some(self)
     }
 
+    /// Returns which tags the lines to the client have.
+    pub(super) fn tag_kinds(self) -> TagKinds {
+        TagKinds { time: self.server_time, message: self.message_tags }
+    }
+
     pub(super) fn names(mut self) -> Vec<&'static str> {
         OFFERED.iter().copied().filter(|name| self.field_mut(name.as_bytes()).is_some_and(|on| *on)).collect()
     }
@@ -86,13 +109,18 @@ mod tests {
         let all = none.with(OFFERED.join(" ").as_bytes(), |_| true).expect("all of it is offered");
         assert_eq!(all.names(), OFFERED);
         assert_eq!(
-            all.with(b"-server-time  -multi-prefix -setname -sasl -account-notify", |_| false)
-                .map(Capabilities::names),
+            all.with(
+                b"-server-time  -multi-prefix -setname -sasl -account-notify -batch -draft/chathistory \
+                  -labeled-response",
+                |_| false
+            )
+            .map(Capabilities::names),
             Some(vec![
                 "away-notify",
                 "draft/account-registration",
                 "echo-message",
                 "extended-join",
+                "message-tags",
                 "userhost-in-names"
             ])
         );

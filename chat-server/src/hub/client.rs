@@ -29,6 +29,8 @@ pub(super) struct Client {
     pub(super) sasl: Option<SaslMessage>,
     /// The account to which the client is logged in.
     pub(super) account: Option<Box<[u8]>>,
+    /// The label of a request for whose response the session must do something.
+    pub(super) waiting_label: Option<Box<[u8]>>,
     /// What the client sent with PASS. It is verified once, when the client
     /// registers.
     pub(super) password: Option<Box<[u8]>>,
@@ -75,6 +77,7 @@ impl Client {
             knows_cap_302: false,
             sasl: None,
             account: None,
+            waiting_label: None,
             password: None,
             is_admitted,
             is_registered: false,

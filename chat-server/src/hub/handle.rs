@@ -4,9 +4,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::request::{ClientId, HubEvent, LeaveRequest, Request, RequestOutcome, ServerIdentity};
+use super::state::HubState;
 use super::task::run;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::services::message_ids::MessageIds;
 use crate::transport::Transport;
 
 /// Maximum queued events. When the queue is full, sessions wait and read no
@@ -22,12 +24,19 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Starts the hub. Its task ends after the last handle is dropped.
-    pub(crate) fn start(identity: ServerIdentity, metrics: Metrics) -> (Self, JoinHandle<()>) {
+    pub(crate) fn start(
+        identity: ServerIdentity,
+        ids: MessageIds,
+        metrics: Metrics,
+    ) -> (Self, JoinHandle<()>) {
         let (events, events_receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
         let (leaving, leaving_receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
         (
             Self { events, leaving },
-            loopscope::spawn("hub", run(events_receiver, leaving_receiver, identity, metrics)),
+            loopscope::spawn(
+                "hub",
+                run(events_receiver, leaving_receiver, HubState::new(identity, ids, metrics)),
+            ),
         )
     }
 

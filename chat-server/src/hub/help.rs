@@ -61,6 +61,11 @@ fn parameters(command: Command) -> Option<&'static str> {
         Command::Authenticate => "mechanism | message | + | *",
         Command::Register => "account * password; the account `*` is your nick",
         Command::History => "#channel [number of lines]",
+        Command::Chathistory => {
+            "LATEST | BEFORE | AFTER | AROUND | BETWEEN #channel position [position] limit, or TARGETS position \
+             position limit"
+        }
+        Command::Tagmsg => "target[,target...], with tags in front",
         Command::Unknown => return None,
     })
 }

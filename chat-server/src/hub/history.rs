@@ -11,7 +11,7 @@ use crate::irc::ctcp::MessageText;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
-use crate::services::history_writer::HistoryPage;
+use crate::services::history_query::{HistoryPage, HistoryRead, LineQuery, Selection};
 
 /// Maximum lines of an answer.
 const MAX_LINES: usize = 100;
@@ -38,7 +38,11 @@ impl HubState {
             replies.server_text(&[b"NOTICE ", &channel.name, b" :"], text);
             return CommandOutcome::Done;
         };
-        CommandOutcome::ReadHistory { channel: NameKey::new(target), max_lines: max_lines.min(MAX_LINES) }
+        CommandOutcome::ReadHistory(HistoryRead::Notices(LineQuery {
+            channel: NameKey::new(target),
+            selection: Selection::Latest(None),
+            max_lines: max_lines.min(MAX_LINES),
+        }))
     }
 
     /// Sends the lines that the session has read. With `server-time`, each has
@@ -68,7 +72,7 @@ impl HubState {
                 MessageText::Request => continue,
             };
             let time = humantime::format_rfc3339_millis(line.time).to_string();
-            notice(line.time, &[b"[", time.as_bytes(), b"] ", before, &line.nick, after], text);
+            notice(line.time, &[b"[", time.as_bytes(), b"] ", before, line.nick(), after], text);
             shown += usize::from(!line.is_gap());
         }
         for (count, why) in [(waiting_count, "not on disk yet, try again later"), (lost_count, "lost")] {

@@ -1,6 +1,7 @@
 //! RPL_ISUPPORT: announces the limits. The values are the constants that the
 //! hub enforces.
 
+use super::chathistory::{MAX_LINES, POSITION_KINDS};
 use super::limits::{
     MAX_AWAY_REASON_BYTES, MAX_BANS, MAX_CHANNELS_PER_CLIENT, MAX_KEY_BYTES, MAX_KICK_REASON_BYTES,
     MAX_KICK_TARGETS, MAX_MESSAGE_TARGETS, MAX_MODE_CHANGES, MAX_REAL_NAME_BYTES, MAX_TOPIC_BYTES,
@@ -30,9 +31,11 @@ pub(super) fn lines(network: &str) -> Vec<String> {
         format!("KICKLEN={MAX_KICK_REASON_BYTES}"),
         format!("AWAYLEN={MAX_AWAY_REASON_BYTES}"),
         format!("KEYLEN={MAX_KEY_BYTES}"),
+        format!("CHATHISTORY={MAX_LINES}"),
+        format!("MSGREFTYPES={POSITION_KINDS}"),
         // A command without a number takes as many targets as fit in a line.
         format!(
-            "TARGMAX=PRIVMSG:{MAX_MESSAGE_TARGETS},NOTICE:{MAX_MESSAGE_TARGETS},KICK:{MAX_KICK_TARGETS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"
+            "TARGMAX=PRIVMSG:{MAX_MESSAGE_TARGETS},NOTICE:{MAX_MESSAGE_TARGETS},TAGMSG:{MAX_MESSAGE_TARGETS},KICK:{MAX_KICK_TARGETS},WHOIS:1,JOIN:,PART:,NAMES:,LIST:"
         ),
         // `M`: LIST takes masks; `U`: it takes numbers of members. SAFELIST: no
         // LIST disconnects the client that asks.

@@ -173,7 +173,7 @@ mod tests {
         for command in ["JOIN", "NAMES"] {
             let line = format!("{command} {}", names.join(","));
             let message = Message::parse(line.as_bytes()).expect("a command");
-            let mut replies = Replies::new("s".into(), b"n", false);
+            let mut replies = Replies::new("s".into(), b"n", Default::default());
             match command {
                 "JOIN" => state.join(newcomer, &message, &mut replies).await,
                 _ => state.names(newcomer, &message, &mut replies).await,

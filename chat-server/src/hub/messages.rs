@@ -1,6 +1,6 @@
-//! PRIVMSG and NOTICE.
+//! PRIVMSG, NOTICE and TAGMSG.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::limits::MAX_MESSAGE_TARGETS;
 use super::request::{ClientId, CommandOutcome};
@@ -12,10 +12,12 @@ use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel_like};
 use crate::irc::numeric::{
     ERR_CANNOTSENDTOCHAN, ERR_NORECIPIENT, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTEXTTOSEND,
-    ERR_TOOMANYTARGETS, RPL_AWAY, StandardReply,
+    ERR_TOOMANYTARGETS, ERR_UNKNOWNCOMMAND, RPL_AWAY, StandardReply,
 };
 use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::tags::{MessageTags, client_only};
 use crate::services::history::ChannelMessage;
+use crate::services::history_store::StoredMessage;
 use crate::services::line_checks::LineChecks;
 
 /// A message to send and its sender.
@@ -24,6 +26,8 @@ struct OutgoingMessage<'a> {
     prefix: Vec<u8>,
     command: Command,
     text: &'a [u8],
+    /// The tags for clients with `message-tags`.
+    tags: Box<[u8]>,
     is_refused: bool,
     /// The sender receives the message too.
     wants_echo: bool,
@@ -42,7 +46,15 @@ impl HubState {
         // other for ever.
         let is_notice = command == Command::Notice;
         let targets = message.param(0).filter(|targets| split_commas(targets).next().is_some());
-        let (targets, text) = match (targets, message.param(1)) {
+        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
+        let capabilities = client.capabilities;
+        let is_tag_message = command == Command::Tagmsg;
+        if is_tag_message && !capabilities.message_tags {
+            replies.standard(ERR_UNKNOWNCOMMAND, &[message.command]);
+            return CommandOutcome::Done;
+        }
+        let text = if is_tag_message { Some(&b""[..]) } else { message.param(1) };
+        let (targets, text) = match (targets, text) {
             (Some(targets), Some(text)) => (targets, text),
             _ if is_notice => return CommandOutcome::Done,
             (None, _) => {
@@ -54,16 +66,17 @@ impl HubState {
                 return CommandOutcome::Done;
             }
         };
-        let Some(client) = self.clients.get_mut(&id) else { return CommandOutcome::Done };
-        client.last_message_at = Instant::now();
-        let wants_echo = client.capabilities.echo_message;
+        if !is_tag_message {
+            client.last_message_at = Instant::now();
+        }
         let outgoing = OutgoingMessage {
             id,
             prefix: client.prefix(),
             command,
             text,
+            tags: if capabilities.message_tags { client_only(message.tags) } else { Box::default() },
             is_refused: checks.is_refused,
-            wants_echo,
+            wants_echo: capabilities.echo_message,
         };
         let (mut for_history, mut seen_targets) = (Vec::new(), Vec::new());
         for target in split_commas(targets) {
@@ -109,13 +122,23 @@ impl HubState {
         if outgoing.is_refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send to channel (the word filter refuses it)"));
         }
-        let line = outgoing.line(&channel.name, replies);
-        self.delivery.deliver(channel.other_members(outgoing.id), &line).await;
+        let (now, id) = self.new_message();
+        let line = outgoing.line(id, now, &channel.name, replies);
+        let receivers = channel.other_members(outgoing.id);
+        if outgoing.command == Command::Tagmsg {
+            // A client without `message-tags` does not know this command.
+            let receivers = receivers.filter(|(_, outbox)| outbox.tag_kinds().message);
+            self.delivery.deliver(receivers, &line).await;
+        } else {
+            self.delivery.deliver(receivers, &line).await;
+        }
         // A CTCP request is not part of the conversation, so the history skips
         // it.
         if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
-            let nick = outgoing.prefix.split(|&byte| byte == b'!').next().unwrap_or_default().into();
-            for_history.push(ChannelMessage { channel: key.clone(), nick, text: outgoing.text.into() });
+            let (sender, text, tags) =
+                (outgoing.prefix[..].into(), outgoing.text.into(), outgoing.tags.clone());
+            let message = StoredMessage { id, time: now, sender, text, tags };
+            for_history.push(ChannelMessage { channel: key.clone(), message });
         }
         Ok(())
     }
@@ -132,11 +155,12 @@ impl HubState {
         if outgoing.is_refused {
             return Err(ERR_CANNOTSENDTOCHAN.with_text("Cannot send (the word filter refuses it)"));
         }
-        let line = outgoing.line(client.nick_or_star(), replies);
+        let (now, id) = self.new_message();
+        let line = outgoing.line(id, now, client.nick_or_star(), replies);
         if client.id == outgoing.id {
             // In the order of the targets, like the echoes.
-            replies.push_copy(&line);
-        } else {
+            replies.push_delivery(&line);
+        } else if outgoing.command != Command::Tagmsg || client.capabilities.message_tags {
             self.delivery.send(client.id, &client.outbox, &line, 1);
         }
         if let (Some(reason), Command::Privmsg) = (&client.away_reason, outgoing.command) {
@@ -144,21 +168,41 @@ impl HubState {
         }
         Ok(())
     }
+
+    /// Returns the time and the id of a new message.
+    fn new_message(&self) -> (SystemTime, u64) {
+        let now = SystemTime::now();
+        (now, self.ids.next(now))
+    }
+}
+
+/// Returns the part of a message text that fits in a line with the sender's
+/// prefix, and the final byte of CTCP if that must follow.
+pub(super) fn fitting_text<'a>(
+    prefix: &[u8],
+    command: &[u8],
+    target: &[u8],
+    text: &'a [u8],
+) -> (&'a [u8], &'static [u8]) {
+    let head = b": ".len() + prefix.len() + command.len() + b" ".len() + target.len() + b" :".len();
+    truncate_text(text, (MAX_LINE_BYTES - b"\r\n".len()).saturating_sub(head))
 }
 
 impl OutgoingMessage<'_> {
     /// Returns the line for the receivers. The sender receives its echo, and a
     /// NOTICE if the end of the text does not fit. A NOTICE never gets a reply.
-    fn line(&self, target: &[u8], replies: &mut Replies) -> OutputLine {
+    fn line(&self, id: u64, time: SystemTime, target: &[u8], replies: &mut Replies) -> OutputLine {
         let command = self.command.name().as_bytes();
-        let head = b": ".len() + self.prefix.len() + command.len() + b" ".len() + target.len() + b" :".len();
-        let (text, end) = truncate_text(self.text, (MAX_LINE_BYTES - b"\r\n".len()).saturating_sub(head));
-        let line = OutputLine::new(&[b":", &self.prefix, b" ", command, b" ", target, b" :", text, end]);
-        if self.wants_echo {
-            replies.push_copy(&line);
-        }
+        let (text, end) = fitting_text(&self.prefix, command, target, self.text);
+        let tags = MessageTags { time, id, client_only: self.tags.clone() };
+        let colon: &[u8] = if self.command == Command::Tagmsg { b"" } else { b" :" };
+        let line =
+            OutputLine::with_tags(&[b":", &self.prefix, b" ", command, b" ", target, colon, text, end], tags);
         let (sent, all) = (text.len() + end.len(), self.text.len());
-        if sent < all && self.command == Command::Privmsg {
+        if self.wants_echo {
+            // It shows what the receivers get.
+            replies.push_copy(&line);
+        } else if sent < all && self.command == Command::Privmsg {
             // Numeric 417 would mean that nobody has received the message.
             let sizes = format!(" was cut: it has {all} bytes, of which {sent} fit");
             let nick = replies.target().to_vec();

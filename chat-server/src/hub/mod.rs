@@ -12,7 +12,7 @@
 //! | clients, nicks, channels, former clients | the hub's task | [`Hub`](handle::Hub): a request and its outcome |
 //! | the socket, unprocessed input, the token bucket | the session's task | none |
 //! | lines queued for a client | its [`outbox`](crate::outbox): the hub pushes, the session writes | none |
-//! | size of that queue, whether lines carry a time | atomics that both ends share | relaxed loads |
+//! | size of that queue, which tags its lines have | atomics that both ends share | relaxed loads |
 //! | bytes of a line | all queues that hold it (reference count) | immutable once queued |
 //! | history, counts, password hashes | `services` and their tasks | queues, atomics |
 //!
@@ -26,6 +26,7 @@ mod account_registration;
 mod cap;
 mod capabilities;
 mod channel;
+mod chathistory;
 mod client;
 mod delivery;
 mod former_clients;

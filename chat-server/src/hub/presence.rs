@@ -95,7 +95,7 @@ mod tests {
         let (mut state, _queues) = HubState::with_clients(member_count);
         state.add_channel("#a", member_count);
         let message = Message::parse(b"AWAY :lunch").expect("a command");
-        let mut replies = Replies::new("s".into(), b"n", false);
+        let mut replies = Replies::new("s".into(), b"n", Default::default());
         let mut away = pin!(state.away(ClientId(0), &message, &mut replies));
         let mut context = Context::from_waker(Waker::noop());
         (1..).find(|_| matches!(away.as_mut().poll(&mut context), Poll::Ready(()))).expect("an end")

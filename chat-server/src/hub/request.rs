@@ -7,12 +7,11 @@ use tokio::sync::oneshot;
 
 use crate::account_policy::AccountPolicy;
 use crate::irc::foreign::ForeignProtocol;
-use crate::irc::names::NameKey;
 use crate::irc::sasl::Credentials;
 use crate::outbox::Outbox;
 use crate::services::accounts::Registration;
 use crate::services::history::ChannelMessage;
-use crate::services::history_writer::HistoryPage;
+use crate::services::history_query::{HistoryAnswer, HistoryRead};
 use crate::services::line_checks::LineChecks;
 use crate::transport::Transport;
 
@@ -32,8 +31,8 @@ pub(crate) enum Request {
     Foreign(ForeignProtocol),
     /// Send a PING, as the client has been silent.
     Ping,
-    /// Send the lines that were read for [`RequestOutcome::ReadHistory`].
-    History { channel: NameKey, page: Option<HistoryPage> },
+    /// Send what was read for [`RequestOutcome::ReadHistory`].
+    History(HistoryAnswer),
     /// Register the client if the password of
     /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
     PasswordChecked { is_right: bool },
@@ -55,9 +54,8 @@ pub(crate) enum RequestOutcome {
     Done,
     /// The session must append these channel messages to the history.
     AppendHistory(Vec<ChannelMessage>),
-    /// The session must read up to `max_lines` lines of this channel's history
-    /// and send them with [`Request::History`].
-    ReadHistory { channel: NameKey, max_lines: usize },
+    /// The session must read this and send it with [`Request::History`].
+    ReadHistory(HistoryRead),
     /// The session must verify this password and report the result with
     /// [`Request::PasswordChecked`].
     CheckPassword(Box<[u8]>),
@@ -78,10 +76,7 @@ pub(crate) enum RequestOutcome {
 pub(super) enum CommandOutcome {
     Done,
     AppendHistory(Vec<ChannelMessage>),
-    ReadHistory {
-        channel: NameKey,
-        max_lines: usize,
-    },
+    ReadHistory(HistoryRead),
     CheckPassword(Box<[u8]>),
     Reload,
     LogIn(Credentials),

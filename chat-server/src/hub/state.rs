@@ -9,10 +9,13 @@ use super::former_clients::FormerClients;
 use super::request::{ClientId, ServerIdentity};
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
+use crate::services::message_ids::MessageIds;
 
 /// The state, owned by the hub's task. Each file of commands adds methods.
 pub(super) struct HubState {
     pub(super) identity: ServerIdentity,
+    /// Generates the ids of messages.
+    pub(super) ids: MessageIds,
     pub(super) clients: HashMap<ClientId, Client>,
     /// The registered clients by nick.
     pub(super) nicks: HashMap<NameKey, ClientId>,
@@ -30,10 +33,11 @@ pub(super) struct HubState {
 }
 
 impl HubState {
-    pub(super) fn new(identity: ServerIdentity, metrics: Metrics) -> Self {
+    pub(super) fn new(identity: ServerIdentity, ids: MessageIds, metrics: Metrics) -> Self {
         let (clients, nicks, channels, former_clients) = Default::default();
         Self {
             identity,
+            ids,
             clients,
             nicks,
             channels,
@@ -71,7 +75,7 @@ impl HubState {
             },
             started_at: std::time::SystemTime::now(),
         };
-        let mut state = Self::new(identity, metrics.clone());
+        let mut state = Self::new(identity, MessageIds::default(), metrics.clone());
         let mut queues = Vec::new();
         for number in 0..client_count {
             let (outbox, queue) = crate::outbox::bounded(Default::default(), metrics.clone());

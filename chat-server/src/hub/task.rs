@@ -3,15 +3,15 @@
 use tokio::sync::mpsc;
 
 use super::client::Client;
-use super::request::{
-    ClientId, CommandOutcome, HubEvent, LeaveRequest, Request, RequestOutcome, ServerIdentity,
-};
+use super::request::{ClientId, CommandOutcome, HubEvent, LeaveRequest, Request, RequestOutcome};
 use super::state::HubState;
 use crate::irc::command::Command;
 use crate::irc::message::Message;
 use crate::irc::numeric::{ERR_INPUTTOOLONG, ERR_NOTREGISTERED};
 use crate::irc::reply::Replies;
-use crate::metrics::{Metrics, Rejection};
+use crate::irc::tags;
+use crate::metrics::Rejection;
+use crate::services::history_query::HistoryAnswer;
 use crate::services::line_checks::LineChecks;
 
 /// Handles events until all handles are dropped.
@@ -23,10 +23,8 @@ use crate::services::line_checks::LineChecks;
 pub(super) async fn run(
     mut events: mpsc::Receiver<HubEvent>,
     mut leaving: mpsc::Receiver<LeaveRequest>,
-    identity: ServerIdentity,
-    metrics: Metrics,
+    mut state: HubState,
 ) {
-    let mut state = HubState::new(identity, metrics);
     loop {
         tokio::select! {
             event = events.recv() => match event {
@@ -63,9 +61,12 @@ impl HubState {
     }
 
     async fn handle_request(&mut self, id: ClientId, request: Request) -> RequestOutcome {
-        let Some(client) = self.clients.get(&id) else { return RequestOutcome::Disconnected };
-        let has_time_tags = client.outbox.has_time_tags();
-        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), has_time_tags);
+        let Some(client) = self.clients.get_mut(&id) else { return RequestOutcome::Disconnected };
+        let kinds = client.outbox.tag_kinds();
+        let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), kinds);
+        if matches!(request, Request::PasswordChecked { .. } | Request::History(_)) {
+            replies.set_label(client.waiting_label.take());
+        }
         let outcome = match request {
             Request::Line(line, checks) => self.handle_line(id, &line, checks, &mut replies).await,
             Request::TooLong => {
@@ -99,20 +100,37 @@ impl HubState {
                 replies.line(&[b"PING :", self.identity.name.as_bytes()]);
                 CommandOutcome::Done
             }
-            Request::History { channel, page } => {
-                self.send_history(&channel, page, &mut replies);
+            Request::History(answer) => {
+                match answer {
+                    HistoryAnswer::Notices { channel, page } => {
+                        self.send_history(&channel, page, &mut replies);
+                    }
+                    HistoryAnswer::Lines { subcommand, channel, page } => {
+                        self.send_chathistory(id, subcommand, &channel, page, &mut replies);
+                    }
+                    HistoryAnswer::Targets(targets) => {
+                        self.send_chathistory_targets(id, targets, &mut replies);
+                    }
+                }
                 CommandOutcome::Done
             }
         };
-        if let Some(client) = self.clients.get(&id) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            match outcome {
+                // The response comes, or continues, with the session's answer.
+                CommandOutcome::ReadHistory(_) | CommandOutcome::CheckPassword(_) => {
+                    client.waiting_label = replies.take_label();
+                }
+                // ERROR is not a response.
+                CommandOutcome::Disconnect(_) => drop(replies.take_label()),
+                CommandOutcome::Done | CommandOutcome::AppendHistory(_) => {}
+            }
             self.delivery.reply(id, &client.outbox, &mut replies);
         }
         match outcome {
             CommandOutcome::Done => RequestOutcome::Done,
             CommandOutcome::AppendHistory(messages) => RequestOutcome::AppendHistory(messages),
-            CommandOutcome::ReadHistory { channel, max_lines } => {
-                RequestOutcome::ReadHistory { channel, max_lines }
-            }
+            CommandOutcome::ReadHistory(read) => RequestOutcome::ReadHistory(read),
             CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
             CommandOutcome::Reload => RequestOutcome::Reload,
             CommandOutcome::LogIn(credentials) => RequestOutcome::LogIn(credentials),
@@ -133,7 +151,11 @@ impl HubState {
     ) -> CommandOutcome {
         let Some(message) = Message::parse(line) else { return CommandOutcome::Done };
         let command = Command::from_word(message.command);
-        let is_registered = self.clients.get(&id).is_some_and(|client| client.is_registered);
+        let client = self.clients.get(&id);
+        let is_registered = client.is_some_and(|client| client.is_registered);
+        if client.is_some_and(|client| client.capabilities.labeled_response) {
+            replies.set_label(tags::label(message.tags).map(Into::into));
+        }
         // irssi sends an empty JOIN first, to find out whether it is connected
         // to a proxy.
         let is_empty_join = command == Command::Join && message.params() == [b""];
@@ -147,7 +169,8 @@ impl HubState {
         match command {
             Command::Quit => return self.quit(&message),
             Command::History => return self.history(id, &message, replies),
-            Command::Privmsg | Command::Notice => {
+            Command::Chathistory => return self.chathistory(id, &message, replies),
+            Command::Privmsg | Command::Notice | Command::Tagmsg => {
                 return self.send_message(id, command, &message, checks, replies).await;
             }
             Command::Cap => return self.cap(id, &message, replies),

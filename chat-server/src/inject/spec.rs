@@ -25,14 +25,14 @@ pub(crate) enum InjectionSite {
     Child,
     Upstream,
     Certificate,
+    Chathistory,
 }
 
 /// The names of the sites, as error texts list them.
-const SITE_NAMES: &str =
-    "sleep, history, password, filter, resolve, lock, channel, child, upstream, certificate or all";
+const SITE_NAMES: &str = "sleep, history, password, filter, resolve, lock, channel, child, upstream, certificate, chathistory or all";
 
 impl InjectionSite {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Sleep,
         Self::History,
         Self::Password,
@@ -43,6 +43,7 @@ impl InjectionSite {
         Self::Child,
         Self::Upstream,
         Self::Certificate,
+        Self::Chathistory,
     ];
 
     /// Returns the name in the flag.
@@ -58,6 +59,7 @@ impl InjectionSite {
             Self::Child => "child",
             Self::Upstream => "upstream",
             Self::Certificate => "certificate",
+            Self::Chathistory => "chathistory",
         }
     }
 
@@ -75,7 +77,7 @@ impl InjectionSite {
             Self::Channel => (40, 20.0),
             Self::Certificate => (40, 5.0),
             Self::Upstream => (40, 50.0),
-            Self::Password => (50, 100.0),
+            Self::Password | Self::Chathistory => (50, 100.0),
             Self::Child => (40, 100.0),
             Self::Lock => (60, 100.0),
         };

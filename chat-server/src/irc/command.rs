@@ -32,7 +32,7 @@ commands! {
     Whois = "WHOIS", Names = "NAMES", Topic = "TOPIC", List = "LIST", Oper = "OPER", Motd = "MOTD",
     Lusers = "LUSERS", Version = "VERSION", Time = "TIME", Kick = "KICK", Invite = "INVITE", Away = "AWAY",
     Userhost = "USERHOST", Ison = "ISON", Whowas = "WHOWAS", Info = "INFO", Setname = "SETNAME",
-    Help = "HELP", Helpop = "HELPOP",
+    Help = "HELP", Helpop = "HELPOP", Tagmsg = "TAGMSG", Chathistory = "CHATHISTORY",
     Authenticate = "AUTHENTICATE", Register = "REGISTER", Kill = "KILL", Rehash = "REHASH", History = "HISTORY",
 }
 

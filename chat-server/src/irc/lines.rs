@@ -1,6 +1,8 @@
 //! Splits the bytes of a socket into lines and drops lines that are too long.
 
-/// Maximum bytes of a line, including its ending.
+use crate::irc::tags::MAX_CLIENT_TAG_BYTES;
+
+/// Maximum bytes of a line without its tags, including its ending.
 pub(crate) const MAX_LINE_BYTES: usize = 512;
 
 /// A received line.
@@ -30,6 +32,11 @@ impl LineBuffer {
     pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.start);
         self.start = 0;
+        if self.bytes.is_empty() && self.bytes.capacity() > 2 * MAX_LINE_BYTES {
+            // A line with many tags is rare. An idle connection keeps little
+            // memory.
+            self.bytes = Vec::new();
+        }
         self.bytes.reserve(MAX_LINE_BYTES);
         &mut self.bytes
     }
@@ -51,11 +58,7 @@ impl LineBuffer {
             if std::mem::take(&mut self.is_discarding) || line.is_empty() {
                 continue;
             }
-            return Some(if end > MAX_LINE_BYTES - 2 {
-                InputLine::TooLong
-            } else {
-                InputLine::Whole(line.into())
-            });
+            return Some(if is_too_long(line) { InputLine::TooLong } else { InputLine::Whole(line.into()) });
         }
     }
 
@@ -66,13 +69,23 @@ impl LineBuffer {
             self.start = self.bytes.len();
             return None;
         }
-        if self.bytes.len() - self.start <= MAX_LINE_BYTES - 2 {
+        if !is_too_long(&self.bytes[self.start..]) {
             return None;
         }
         self.is_discarding = true;
         self.start = self.bytes.len();
         Some(InputLine::TooLong)
     }
+}
+
+/// Returns whether a line, or the beginning of one, has too many bytes of tags
+/// or too many other bytes.
+fn is_too_long(line: &[u8]) -> bool {
+    let tag_bytes = match line.first() {
+        Some(b'@') => line.iter().position(|&byte| byte == b' ').map_or(line.len(), |space| space + 1),
+        _ => 0,
+    };
+    tag_bytes > MAX_CLIENT_TAG_BYTES || line.len() - tag_bytes > MAX_LINE_BYTES - 2
 }
 
 #[cfg(test)]
@@ -116,10 +129,31 @@ mod tests {
         assert_eq!(split(&[&line]), [whole(&[b'x'; MAX_LINE_BYTES - 2])]);
     }
 
+    #[test]
+    fn tags_have_a_limit_of_their_own() {
+        let line = |tag_bytes: usize, bytes: usize| {
+            [b"@", &vec![b't'; tag_bytes - 2][..], b" ", &vec![b'x'; bytes], b"\n"].concat()
+        };
+        for (tag_bytes, bytes, passes) in [
+            (MAX_CLIENT_TAG_BYTES, MAX_LINE_BYTES - 2, true),
+            (MAX_CLIENT_TAG_BYTES + 1, 1, false),
+            (2, MAX_LINE_BYTES - 1, false),
+        ] {
+            let line = line(tag_bytes, bytes);
+            let expected = if passes { whole(&line[..line.len() - 1]) } else { InputLine::TooLong };
+            assert_eq!(split(&[&line]), [expected], "{tag_bytes} {bytes}");
+        }
+        // The buffer gives the memory of a long line back.
+        let mut buffer = LineBuffer::default();
+        buffer.space().extend_from_slice(&line(MAX_CLIENT_TAG_BYTES, 5));
+        assert!(buffer.next().is_some() && buffer.next().is_none());
+        assert!(buffer.space().capacity() <= 2 * MAX_LINE_BYTES);
+    }
+
     proptest! {
         #[test]
         fn chunk_sizes_make_no_difference(
-            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..2000),
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'@'), any::<u8>()], 0..2000),
             size in 1usize..700,
         ) {
             let chunks: Vec<&[u8]> = bytes.chunks(size).collect();

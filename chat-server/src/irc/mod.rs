@@ -3,6 +3,7 @@
 pub(crate) mod command;
 pub(crate) mod ctcp;
 pub(crate) mod foreign;
+pub(crate) mod labels;
 pub(crate) mod lines;
 pub(crate) mod masks;
 pub(crate) mod message;
@@ -10,4 +11,5 @@ pub(crate) mod names;
 pub(crate) mod numeric;
 pub(crate) mod reply;
 pub(crate) mod sasl;
+pub(crate) mod tags;
 pub(crate) mod truncate;

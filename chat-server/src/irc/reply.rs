@@ -3,11 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use crate::irc::labels::add_label;
 use crate::irc::lines::MAX_LINE_BYTES;
 use crate::irc::numeric::{
     ERR_CHANOPRIVSNEEDED, ERR_NEEDMOREPARAMS, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTONCHANNEL, Numeric,
     StandardReply,
 };
+use crate::irc::tags::{MessageTags, TagKinds, time_tag};
 use crate::irc::truncate::truncate;
 
 /// Maximum bytes of a parameter that is not the last one. Parameters that the
@@ -17,17 +19,15 @@ const MAX_PARAM_BYTES: usize = 200;
 /// Encoded lines, shared by all receivers.
 pub(crate) type Buffer = Arc<[u8]>;
 
-/// Returns `@time=… `, the prefix of a line for clients with `server-time`.
-pub(crate) fn time_tag(time: SystemTime) -> Vec<u8> {
-    format!("@time={} ", humantime::format_rfc3339_millis(time)).into_bytes()
-}
-
-/// One or more lines for any number of receivers, with and without a time tag.
-/// Each of the two forms is encoded once, and all receivers share its buffer.
+/// One or more lines for any number of receivers, with and without tags. Each
+/// of these forms is encoded once, and all receivers share its buffer.
 #[derive(Debug)]
 pub(crate) struct OutputLine {
     plain: Buffer,
-    tagged: OnceLock<Buffer>,
+    /// The tags that only a message has.
+    tags: Option<MessageTags>,
+    /// The forms with tags, by [`TagKinds::bits`] minus 1.
+    tagged: [OnceLock<Buffer>; 3],
 }
 
 impl OutputLine {
@@ -35,17 +35,29 @@ impl OutputLine {
     pub(crate) fn new(parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
         push_line(&mut bytes, parts);
-        Self { plain: bytes.into(), tagged: OnceLock::new() }
+        Self { plain: bytes.into(), tags: None, tagged: Default::default() }
     }
 
-    /// Returns the line without a time tag.
+    /// The same for a message, which has tags of its own.
+    pub(crate) fn with_tags(parts: &[&[u8]], tags: MessageTags) -> Self {
+        Self { tags: Some(tags), ..Self::new(parts) }
+    }
+
+    /// Returns the line without tags.
     pub(crate) fn plain(&self) -> &Buffer {
         &self.plain
     }
 
-    /// Returns the line with a time tag. The first call sets the time.
-    pub(crate) fn tagged(&self) -> &Buffer {
-        self.tagged.get_or_init(|| [&time_tag(SystemTime::now())[..], &self.plain].concat().into())
+    /// Returns the line with the tags of these kinds. The first call for a line
+    /// that is no message sets its time.
+    pub(crate) fn with_kinds(&self, kinds: TagKinds) -> &Buffer {
+        let kinds = TagKinds { message: kinds.message && self.tags.is_some(), ..kinds };
+        let Some(form) = usize::from(kinds.bits()).checked_sub(1) else { return &self.plain };
+        self.tagged[form].get_or_init(|| {
+            let tags = self.tags.as_ref();
+            let tags = tags.map_or_else(|| time_tag(SystemTime::now()), |tags| tags.encode(kinds));
+            [b"@", &tags[..], b" ", &self.plain].concat().into()
+        })
     }
 }
 
@@ -81,21 +93,38 @@ fn as_middle_param(param: &[u8]) -> &[u8] {
 pub(crate) struct Replies {
     server: Arc<str>,
     target: Box<[u8]>,
-    /// The time tag at the start of each line, or empty. It does not count
-    /// towards the line's length.
+    kinds: TagKinds,
+    /// The time tag of each line, or empty. Tags do not count towards the
+    /// line's length.
     tag: Vec<u8>,
     bytes: Vec<u8>,
     line_count: u64,
+    /// The label of the request. The replies get it when they are taken.
+    label: Option<Box<[u8]>>,
+    /// Lines that are no part of the response and get no label.
+    deliveries: Vec<u8>,
 }
 
 impl Replies {
     /// Creates empty replies of `server` to a client. `target` is the client's
     /// nick, or `*` if the client has no nick yet.
-    pub(crate) fn new(server: Arc<str>, target: &[u8], has_time_tags: bool) -> Self {
+    pub(crate) fn new(server: Arc<str>, target: &[u8], kinds: TagKinds) -> Self {
+        let (tag, bytes, deliveries) = Default::default();
         let mut replies =
-            Self { server, target: target.into(), tag: Vec::new(), bytes: Vec::new(), line_count: 0 };
-        replies.set_time_tags(has_time_tags);
+            Self { server, target: target.into(), kinds, tag, bytes, line_count: 0, label: None, deliveries };
+        replies.set_kinds(kinds);
         replies
+    }
+
+    /// Sets the label of the request. From now on, these are the whole response
+    /// to it.
+    pub(crate) fn set_label(&mut self, label: Option<Box<[u8]>>) {
+        self.label = label;
+    }
+
+    /// Takes the label. These replies are not the response, or not all of it.
+    pub(crate) fn take_label(&mut self) -> Option<Box<[u8]>> {
+        self.label.take()
     }
 
     /// Sets the nick of the client for the following lines.
@@ -108,9 +137,15 @@ impl Replies {
         &self.target
     }
 
-    /// Turns the time on each following line on or off.
-    pub(crate) fn set_time_tags(&mut self, has_time_tags: bool) {
-        self.tag = if has_time_tags { time_tag(SystemTime::now()) } else { Vec::new() };
+    /// Sets which tags the following lines have.
+    pub(crate) fn set_kinds(&mut self, kinds: TagKinds) {
+        self.kinds = kinds;
+        self.tag = if kinds.time { time_tag(SystemTime::now()) } else { Vec::new() };
+    }
+
+    /// Returns which tags the lines have.
+    pub(crate) fn kinds(&self) -> TagKinds {
+        self.kinds
     }
 
     /// Sets the time of the following lines, which carry a time tag.
@@ -189,14 +224,46 @@ impl Replies {
 
     /// Appends any other line.
     pub(crate) fn line(&mut self, parts: &[&[u8]]) {
-        self.bytes.extend_from_slice(&self.tag);
+        self.begin_line(b"");
         push_line(&mut self.bytes, parts);
+    }
+
+    /// Appends a line with these tags, without `@`, and no others.
+    pub(crate) fn tagged_line(&mut self, tags: &[u8], parts: &[&[u8]]) {
+        let own_tag = std::mem::take(&mut self.tag);
+        self.begin_line(tags);
+        push_line(&mut self.bytes, parts);
+        self.tag = own_tag;
+    }
+
+    /// Begins a line with the time tag, if the client wants it, and `tags`.
+    fn begin_line(&mut self, tags: &[u8]) {
         self.line_count += 1;
+        if self.tag.is_empty() && tags.is_empty() {
+            return;
+        }
+        self.bytes.push(b'@');
+        self.bytes.extend_from_slice(&self.tag);
+        if !tags.is_empty() {
+            if !self.tag.is_empty() {
+                self.bytes.push(b';');
+            }
+            self.bytes.extend_from_slice(tags);
+        }
+        self.bytes.push(b' ');
+    }
+
+    /// `:server FAIL command CODE params :text`
+    pub(crate) fn fail(&mut self, command: &str, code: &str, params: &[&[u8]], text: &str) {
+        let mut parts = vec![b"FAIL ", command.as_bytes(), b" ", code.as_bytes()];
+        params.iter().for_each(|param| parts.extend([&b" "[..], as_middle_param(param)]));
+        parts.extend([&b" :"[..], text.as_bytes()]);
+        self.server_line(&parts);
     }
 
     /// Returns whether lines carry a time.
     pub(crate) fn has_time_tags(&self) -> bool {
-        !self.tag.is_empty()
+        self.kinds.time
     }
 
     /// `:server command...`
@@ -224,8 +291,17 @@ impl Replies {
 
     /// Appends a line that others receive too.
     pub(crate) fn push_copy(&mut self, line: &OutputLine) {
-        let buffer = if self.has_time_tags() { line.tagged() } else { line.plain() };
-        self.bytes.extend_from_slice(buffer);
+        self.bytes.extend_from_slice(line.with_kinds(self.kinds));
+        self.line_count += 1;
+    }
+
+    /// Appends a message to the client itself. It is no reply, so it comes
+    /// after a response that has a label.
+    pub(crate) fn push_delivery(&mut self, line: &OutputLine) {
+        if self.label.is_none() {
+            return self.push_copy(line);
+        }
+        self.deliveries.extend_from_slice(line.with_kinds(self.kinds));
         self.line_count += 1;
     }
 
@@ -237,15 +313,22 @@ impl Replies {
     /// Takes the collected lines and their number. Returns `None` if there are
     /// no lines.
     pub(crate) fn take(&mut self) -> Option<(OutputLine, u64)> {
-        let bytes: Buffer = std::mem::take(&mut self.bytes).into();
-        // Both forms are the same: time tags were added to each line, if the
-        // client wants them.
-        let line = OutputLine { tagged: OnceLock::from(bytes.clone()), plain: bytes };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if let Some(label) = self.label.take() {
+            bytes = add_label(&bytes, &label, self.server.as_bytes(), &self.tag);
+            self.line_count = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        }
+        bytes.append(&mut self.deliveries);
+        let bytes: Buffer = bytes.into();
+        // All forms are the same: each line already has the tags that the
+        // client wants.
+        let tagged = std::array::from_fn(|_| OnceLock::from(bytes.clone()));
+        let line = OutputLine { tagged, plain: bytes, tags: None };
         (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.line_count)))
     }
 
     fn push_numeric(&mut self, numeric: Numeric, params: &[&[u8]], rest: &[&[u8]]) {
-        self.bytes.extend_from_slice(&self.tag);
+        self.begin_line(b"");
         let start = self.bytes.len();
         self.bytes.extend_from_slice(b":");
         self.bytes.extend_from_slice(self.server.as_bytes());
@@ -257,7 +340,6 @@ impl Replies {
         }
         rest.iter().for_each(|part| self.bytes.extend_from_slice(part));
         end_line(&mut self.bytes, start);
-        self.line_count += 1;
     }
 }
 
@@ -272,7 +354,7 @@ mod tests {
 
     #[test]
     fn numerics_have_the_form_of_rfc1459() {
-        let mut replies = Replies::new("s".into(), b"*", false);
+        let mut replies = Replies::new("s".into(), b"*", TagKinds::default());
         replies.numeric(RPL_WELCOME, &[], "Welcome");
         replies.retarget(b"ada");
         replies.no_such_nick(b"bob");
@@ -287,7 +369,7 @@ mod tests {
 
     #[test]
     fn each_line_has_a_time_tag_if_time_tags_are_on() {
-        let mut replies = Replies::new("s".into(), b"ada", true);
+        let mut replies = Replies::new("s".into(), b"ada", TagKinds { time: true, message: true });
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
         replies.push_copy(&line);
@@ -303,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_long_text_continues_on_further_lines() {
-        let mut replies = Replies::new("s".into(), b"ada", false);
+        let mut replies = Replies::new("s".into(), b"ada", TagKinds::default());
         for count in [0, 1, 250, 251, 700] {
             let full_text = "ä".repeat(count);
             replies.server_text(&[b"NOTICE ", b"#a :"], full_text.as_bytes());
@@ -318,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_long_word_list_is_split_into_valid_lines_without_losing_a_word() {
-        let mut replies = Replies::new("server".into(), b"ada", false);
+        let mut replies = Replies::new("server".into(), b"ada", TagKinds::default());
         let words: Vec<Vec<u8>> = (0..200).map(|number| format!("nick{number}").into_bytes()).collect();
         replies.numeric_words(RPL_NAMREPLY, &[b"=", b"#a"], &words);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);

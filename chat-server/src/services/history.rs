@@ -9,18 +9,21 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_gaps::LostLines;
+use crate::services::history_query::{HistoryAnswer, HistoryRead};
+use crate::services::history_reader::{HistoryReader, ReadSlot};
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
-use crate::services::history_writer::{HistoryPage, HistoryRequest, HistoryWriter, MAX_QUEUED_REQUESTS};
+use crate::services::history_writer::{HistoryRequest, HistoryWriter, MAX_QUEUED_REQUESTS};
+use crate::services::message_ids::MessageIds;
 
 /// Size at which the injected mistake empties its journal.
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;
@@ -29,8 +32,7 @@ const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct ChannelMessage {
     pub(crate) channel: NameKey,
-    pub(crate) nick: Box<[u8]>,
-    pub(crate) text: Box<[u8]>,
+    pub(crate) message: StoredMessage,
 }
 
 /// Keeps channel messages.
@@ -38,6 +40,7 @@ pub(crate) struct ChannelMessage {
 pub(crate) struct History {
     journal: PathBuf,
     requests_sender: mpsc::Sender<HistoryRequest>,
+    reader: HistoryReader,
     lost_lines: Arc<LostLines>,
     metrics: Metrics,
     mistake: Option<Mistake>,
@@ -45,7 +48,9 @@ pub(crate) struct History {
 
 impl History {
     /// Opens the store in `directory` and starts the writing task. The task
-    /// writes everything and ends after the last `History` is dropped.
+    /// writes everything and ends after the last `History` is dropped. Also
+    /// returns the ids for further messages. `read_mistake` is that of
+    /// CHATHISTORY.
     ///
     /// # Errors
     ///
@@ -54,17 +59,22 @@ impl History {
         directory: &Path,
         metrics: Metrics,
         mistake: Option<Mistake>,
-    ) -> anyhow::Result<(Self, JoinHandle<()>)> {
+        read_mistake: Option<Mistake>,
+    ) -> anyhow::Result<(Self, MessageIds, JoinHandle<()>)> {
         let (owned, journal) = (directory.to_owned(), directory.join("journal.log"));
-        let store =
-            loopscope::spawn_blocking("history-open", move || HistoryStore::open(&owned, MAX_STORED_LINES))
-                .await??;
+        let open = move || {
+            let store = HistoryStore::open(&owned, MAX_STORED_LINES)?;
+            let ids = MessageIds::after(store.newest_id()?);
+            anyhow::Ok((store, ids))
+        };
+        let (store, ids) = loopscope::spawn_blocking("history-open", open).await??;
         let (requests_sender, requests) = mpsc::channel(MAX_QUEUED_REQUESTS);
         let lost_lines = Arc::new(LostLines::default());
-        let writer =
-            HistoryWriter::new(directory.to_owned(), Some(store), lost_lines.clone(), metrics.clone());
+        let directory = directory.to_owned();
+        let writer = HistoryWriter::new(directory, Some(store), lost_lines.clone(), metrics.clone());
         let writer = loopscope::spawn("history", writer.run(requests));
-        Ok((Self { journal, requests_sender, lost_lines, metrics, mistake }, writer))
+        let reader = HistoryReader::new(requests_sender.clone(), read_mistake);
+        Ok((Self { journal, requests_sender, reader, lost_lines, metrics, mistake }, ids, writer))
     }
 
     /// Queues `message` for the store.
@@ -79,23 +89,19 @@ impl History {
 
     /// Right: queues the message for the writing task. The session does not
     /// wait for the disk.
-    fn right(&self, ChannelMessage { channel, nick, text }: ChannelMessage) {
-        let line = StoredMessage { time: SystemTime::now(), nick, text };
-        if let Err(TrySendError::Full(HistoryRequest::Append(channel, _))) =
-            self.requests_sender.try_send(HistoryRequest::Append(channel, line))
+    fn right(&self, ChannelMessage { channel, message }: ChannelMessage) {
+        if let Err(TrySendError::Full(HistoryRequest::Append(channel, message))) =
+            self.requests_sender.try_send(HistoryRequest::Append(channel, message))
         {
             self.metrics.count_history_dropped(1);
-            self.lost_lines.add(channel);
+            self.lost_lines.add(channel, &message);
         }
     }
 
     /// Waits until all earlier messages are on disk or the disk has refused
-    /// them. Then returns the newest `max_lines` lines of `channel`. Returns
-    /// `None` if the queue is full.
-    pub(crate) async fn latest(&self, channel: NameKey, max_lines: usize) -> Option<HistoryPage> {
-        let (reply, page) = oneshot::channel();
-        self.requests_sender.try_send(HistoryRequest::Read { channel, max_lines, reply }).ok()?;
-        page.await.ok()
+    /// them. Then reads. `slot` belongs to the session.
+    pub(crate) async fn read(&self, slot: &ReadSlot, read: HistoryRead) -> HistoryAnswer {
+        self.reader.read(slot, read).await
     }
 }
 
@@ -105,7 +111,8 @@ impl History {
 #[inline(never)]
 fn wrong(journal: &Path, message: &ChannelMessage, duration: Duration) -> io::Result<()> {
     let started = Instant::now();
-    let line = [message.channel.as_bytes(), b" <", &message.nick, b"> ", &message.text, b"\n"].concat();
+    let ChannelMessage { channel, message } = message;
+    let line = [channel.as_bytes(), b" <", message.nick(), b"> ", &message.text, b"\n"].concat();
     let mut file = OpenOptions::new().create(true).append(true).open(journal)?;
     if file.metadata()?.len() > MAX_JOURNAL_BYTES {
         file.set_len(0)?;
@@ -124,14 +131,26 @@ mod tests {
     use super::*;
     use crate::inject::flag::Injections;
     use crate::inject::spec::InjectionSite;
+    use crate::services::history_query::{LineQuery, Selection};
     use crate::services::history_writer::BATCH_INTERVAL;
+    use std::time::SystemTime;
 
-    fn entry(text: &str) -> ChannelMessage {
-        ChannelMessage {
-            channel: NameKey::new(b"#Rust"),
-            nick: b"ada"[..].into(),
-            text: text.as_bytes().into(),
-        }
+    fn entry(ids: &MessageIds, text: &str) -> ChannelMessage {
+        let (time, sender) = (SystemTime::now(), b"ada!a@h"[..].into());
+        let (id, text) = (ids.next(time), text.as_bytes().into());
+        let message = StoredMessage { id, time, sender, text, tags: Box::default() };
+        ChannelMessage { channel: NameKey::new(b"#Rust"), message }
+    }
+
+    async fn newest(history: &History, max_lines: usize) -> Vec<StoredMessage> {
+        let channel = NameKey::new(b"#RUST");
+        let query = LineQuery { channel, selection: Selection::Latest(None), max_lines };
+        let HistoryAnswer::Notices { page: Some(page), .. } =
+            history.read(&ReadSlot::default(), HistoryRead::Notices(query)).await
+        else {
+            panic!("the history can be read");
+        };
+        page.lines.expect("read")
     }
 
     #[tokio::test]
@@ -140,12 +159,11 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             let mistake =
                 Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::History);
-            let started = History::start(directory.path(), Metrics::default(), mistake).await;
-            let (history, writer) = started.expect("opened");
-            history.append(entry("one"));
-            history.append(entry("two"));
-            let kept = history.latest(NameKey::new(b"#RUST"), 10).await.expect("answered");
-            let kept = kept.lines.expect("read");
+            let started = History::start(directory.path(), Metrics::default(), mistake, None).await;
+            let (history, ids, writer) = started.expect("opened");
+            history.append(entry(&ids, "one"));
+            history.append(entry(&ids, "two"));
+            let kept = newest(&history, 10).await;
             let texts: Vec<_> = kept.iter().map(|line| &*line.text).collect();
             assert_eq!(texts, [b"one", b"two"], "{inject:?}");
             drop(history);
@@ -157,11 +175,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_read_does_not_wait_for_the_batch_interval() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (history, _) = History::start(directory.path(), Metrics::default(), None).await.expect("opened");
-        history.append(entry("one"));
+        let started = History::start(directory.path(), Metrics::default(), None, None).await;
+        let (history, ids, _) = started.expect("opened");
+        history.append(entry(&ids, "one"));
         let started = tokio::time::Instant::now();
-        let page = history.latest(NameKey::new(b"#rust"), 1).await.expect("answered");
-        assert_eq!(page.lines.expect("read").len(), 1);
+        assert_eq!(newest(&history, 1).await.len(), 1);
         assert!(started.elapsed() < BATCH_INTERVAL, "{:?}", started.elapsed());
     }
 }

@@ -10,14 +10,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
 
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
-use crate::services::history_gaps::{Gaps, LostLines};
+use crate::services::history_gaps::{Gap, Gaps, LostLines};
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
 
 /// Maximum queued requests, and maximum requests of one batch.
@@ -36,27 +36,33 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(16);
 #[derive(Debug)]
 pub(super) enum HistoryRequest {
     Append(NameKey, StoredMessage),
-    Read { channel: NameKey, max_lines: usize, reply: oneshot::Sender<HistoryPage> },
+    /// Reply when the disk has accepted or refused all earlier messages.
+    Flush {
+        channel: Option<NameKey>,
+        reply: oneshot::Sender<Flushed>,
+    },
+    /// This store could not be read: open it again.
+    Reopen(Arc<HistoryStore>),
 }
 
-/// The reply to a read.
+/// The reply to a flush.
 #[derive(Debug)]
-pub(crate) struct HistoryPage {
-    /// The newest lines on disk, the oldest first. `None` if the disk cannot be
-    /// read.
-    pub(crate) lines: Option<Vec<StoredMessage>>,
-    /// How many newer messages of the channel wait for the disk.
-    pub(crate) waiting_count: u64,
-    /// How many newer messages of the channel are lost.
-    pub(crate) lost_count: u64,
+pub(super) struct Flushed {
+    /// The store, to be read by the caller. `None` if it is not open.
+    pub(super) store: Option<Arc<HistoryStore>>,
+    /// How many messages of the channel wait for the disk.
+    pub(super) waiting_count: u64,
+    /// How many messages of the channel are lost after those on disk.
+    pub(super) lost_count: u64,
 }
 
 /// The store and the messages that wait for it.
 #[derive(Debug)]
 pub(super) struct HistoryWriter {
     directory: PathBuf,
-    /// `None` after an I/O error, until the store is open again.
-    store: Option<HistoryStore>,
+    /// `None` after an I/O error, until the store is open again. Reads hold it
+    /// for a moment too, and it cannot be opened again as long as they do.
+    store: Option<Arc<HistoryStore>>,
     waiting: Vec<(NameKey, StoredMessage)>,
     /// The commit that failed last. It may be on disk all the same, as the
     /// error or the panic may have come after the write.
@@ -71,7 +77,6 @@ pub(super) struct HistoryWriter {
 /// What one commit stores.
 #[derive(Debug)]
 struct Commit {
-    first_number: u64,
     /// How many of the waiting messages it stores.
     line_count: usize,
     gaps: Gaps,
@@ -86,7 +91,7 @@ impl HistoryWriter {
     ) -> Self {
         Self {
             directory,
-            store,
+            store: store.map(Arc::new),
             waiting: Vec::new(),
             doubtful: None,
             lost_lines,
@@ -140,9 +145,9 @@ impl HistoryWriter {
         }
     }
 
-    /// Commits all messages of the batch and then answers the reads.
+    /// Commits all messages of the batch and then replies to the flushes.
     fn handle(&mut self, batch: Vec<HistoryRequest>) {
-        let mut reads = Vec::new();
+        let mut flushes = Vec::new();
         for request in batch {
             match request {
                 HistoryRequest::Append(channel, line) => {
@@ -154,18 +159,24 @@ impl HistoryWriter {
                         self.waiting.push((channel, line));
                     } else {
                         self.metrics.count_history_dropped(1);
-                        self.lost_lines.add(channel);
+                        self.lost_lines.add(channel, &line);
                     }
                 }
-                HistoryRequest::Read { channel, max_lines, reply } => {
-                    reads.push((channel, max_lines, reply));
+                HistoryRequest::Flush { channel, reply } => flushes.push((channel, reply)),
+                HistoryRequest::Reopen(store) => {
+                    if self.store.as_ref().is_some_and(|own| Arc::ptr_eq(own, &store)) {
+                        self.close();
+                        // The next attempt opens it again.
+                        self.retry_at.get_or_insert_with(|| Instant::now() + MIN_RETRY_INTERVAL);
+                    }
+                    drop_quietly(store);
                 }
             }
         }
         self.commit_if_due();
-        for (channel, max_lines, reply) in reads {
+        for (channel, reply) in flushes {
             // The session that asked may have ended.
-            let _ = reply.send(self.page(&channel, max_lines));
+            let _ = reply.send(self.flushed(channel.as_ref()));
         }
     }
 
@@ -183,11 +194,11 @@ impl HistoryWriter {
     fn commit(&mut self) -> anyhow::Result<()> {
         let store = match self.store.take() {
             Some(store) => store,
-            None => HistoryStore::open(&self.directory, MAX_STORED_LINES)?,
+            None => Arc::new(HistoryStore::open(&self.directory, MAX_STORED_LINES)?),
         };
         let store = self.store.insert(store);
         if let (Some(commit), Some(line)) = (&self.doubtful, self.waiting.first())
-            && store.has_line(commit.first_number, line)?
+            && store.has_line(line)?
         {
             self.waiting.drain(..commit.line_count);
             self.lost_lines.remove(&commit.gaps);
@@ -198,13 +209,10 @@ impl HistoryWriter {
         if self.waiting.is_empty() && gaps.is_empty() {
             return Ok(());
         }
-        let first_number = store.next_number()?;
-        let gap_lines: Vec<_> = gaps
-            .iter()
-            .map(|(channel, &count)| (channel.clone(), StoredMessage::gap(SystemTime::now(), count)))
-            .collect();
-        self.doubtful = Some(Commit { first_number, line_count: self.waiting.len(), gaps });
-        store.append(first_number, self.waiting.iter().chain(&gap_lines))?;
+        let gap_line = |gap: &Gap| StoredMessage::gap(gap.id, gap.time, gap.count);
+        let gap_lines: Vec<_> = gaps.iter().map(|(channel, gap)| (channel.clone(), gap_line(gap))).collect();
+        self.doubtful = Some(Commit { line_count: self.waiting.len(), gaps });
+        store.append(self.waiting.iter().chain(&gap_lines))?;
         self.waiting.clear();
         if let Some(commit) = self.doubtful.take() {
             self.lost_lines.remove(&commit.gaps);
@@ -220,16 +228,12 @@ impl HistoryWriter {
         // The old database must be closed first, as its file is locked.
         self.close();
         // Without the new lines, the store may still be readable.
-        self.store = catch_panic(|| HistoryStore::open(&self.directory, MAX_STORED_LINES)).ok();
+        let store = catch_panic(|| HistoryStore::open(&self.directory, MAX_STORED_LINES));
+        self.store = store.ok().map(Arc::new);
     }
 
     fn close(&mut self) {
-        let store = self.store.take();
-        // It has failed before. What it says at its end is no news.
-        let _ = catch_panic(|| {
-            drop(store);
-            Ok(())
-        });
+        drop_quietly(self.store.take());
     }
 
     fn end_failure(&mut self) {
@@ -239,29 +243,32 @@ impl HistoryWriter {
         self.retry_interval = MIN_RETRY_INTERVAL;
     }
 
-    fn page(&mut self, channel: &NameKey, max_lines: usize) -> HistoryPage {
-        let lines = self.store.as_ref().and_then(|store| {
-            let lines = catch_panic(|| Ok(store.latest(channel, max_lines)?));
-            lines.inspect_err(|error| tracing::error!("cannot read the history: {error}")).ok()
-        });
-        if lines.is_none() {
-            // The next attempt opens the store again.
-            self.close();
-            self.retry_at.get_or_insert_with(|| Instant::now() + MIN_RETRY_INTERVAL);
+    fn flushed(&self, channel: Option<&NameKey>) -> Flushed {
+        let is_waiting = |line: &&(NameKey, StoredMessage)| Some(&line.0) == channel;
+        Flushed {
+            store: self.store.clone(),
+            waiting_count: self.waiting.iter().filter(is_waiting).count() as u64,
+            lost_count: channel.map_or(0, |channel| self.lost_lines.count_of(channel)),
         }
-        let waiting_count = self.waiting.iter().filter(|(key, _)| key == channel).count() as u64;
-        HistoryPage { lines, waiting_count, lost_count: self.lost_lines.count_of(channel) }
     }
 }
 
 /// Runs work with the database. It may panic if another program has changed its
 /// file.
-fn catch_panic<R>(work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
+pub(super) fn catch_panic<R>(work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| anyhow::bail!("the database panicked"))
 }
 
+/// Drops a store that has failed before. What it says at its end is no news.
+pub(super) fn drop_quietly<T>(store: T) {
+    let _ = catch_panic(|| {
+        drop(store);
+        Ok(())
+    });
+}
+
 /// Fills `batch` with the requests that arrive within [`BATCH_INTERVAL`] of the
-/// first one. Ends early when a read arrives. Returns `false` when all senders
+/// first one. Ends early when a flush arrives. Returns `false` when all senders
 /// are dropped and no request is left.
 async fn collect_batch(
     requests: &mut mpsc::Receiver<HistoryRequest>,
@@ -271,7 +278,7 @@ async fn collect_batch(
     let mut checked_count = 0;
     let more = async {
         while batch.len() < MAX_QUEUED_REQUESTS
-            && !batch[checked_count..].iter().any(|it| matches!(it, HistoryRequest::Read { .. }))
+            && !batch[checked_count..].iter().any(|it| matches!(it, HistoryRequest::Flush { .. }))
         {
             checked_count = batch.len();
             if requests.recv_many(batch, MAX_QUEUED_REQUESTS - checked_count).await == 0 {
@@ -279,7 +286,7 @@ async fn collect_batch(
             }
         }
     };
-    // The batch is complete on timeout, at the size limit, on a read, or when
+    // The batch is complete on timeout, at the size limit, on a flush, or when
     // all senders are dropped.
     let _ = time::timeout(BATCH_INTERVAL, more).await;
     first_count > 0
@@ -288,21 +295,46 @@ async fn collect_batch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::history_query::{LineQuery, Selection};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::SystemTime;
 
-    fn append(text: &str) -> HistoryRequest {
-        let line =
-            StoredMessage { time: SystemTime::now(), nick: b"ada"[..].into(), text: text.as_bytes().into() };
-        HistoryRequest::Append(NameKey::new(b"#a"), line)
+    /// Returns a line with an id above all earlier ones.
+    fn line(text: &str) -> (NameKey, StoredMessage) {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let (time, sender) = (SystemTime::now(), b"ada"[..].into());
+        let (id, text) = (IDS.fetch_add(1, Ordering::Relaxed), text.as_bytes().into());
+        (NameKey::new(b"#a"), StoredMessage { id, time, sender, text, tags: Box::default() })
     }
 
+    /// Returns a writer without a store, as after an error.
     fn writer(directory: PathBuf) -> HistoryWriter {
         HistoryWriter::new(directory, None, Arc::default(), Metrics::default())
     }
 
-    fn texts(writer: &mut HistoryWriter, max_lines: usize) -> Vec<String> {
-        let page = writer.page(&NameKey::new(b"#a"), max_lines);
-        let lines = page.lines.expect("read").into_iter();
+    fn append(writer: &mut HistoryWriter, texts: impl IntoIterator<Item = impl AsRef<str>>) {
+        let lines = texts.into_iter().map(|text| line(text.as_ref()));
+        let batch = lines.map(|(channel, line)| HistoryRequest::Append(channel, line)).collect();
+        writer.handle(batch);
+    }
+
+    /// Returns the newest lines, or `None` if they cannot be read.
+    fn lines(writer: &HistoryWriter, max_lines: usize) -> Option<Vec<StoredMessage>> {
+        let channel = NameKey::new(b"#a");
+        let query = LineQuery { channel, selection: Selection::Latest(None), max_lines };
+        let store = writer.flushed(None).store?;
+        catch_panic(|| Ok(store.read(&query)?)).ok()
+    }
+
+    fn texts(writer: &HistoryWriter, max_lines: usize) -> Vec<String> {
+        let lines = lines(writer, max_lines).expect("read").into_iter();
         lines.map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
+    }
+
+    /// Returns how many messages wait for the disk, and how many are lost.
+    fn missing(writer: &HistoryWriter) -> (u64, u64) {
+        let flushed = writer.flushed(Some(&NameKey::new(b"#a")));
+        (flushed.waiting_count, flushed.lost_count)
     }
 
     #[tokio::test]
@@ -311,17 +343,15 @@ mod tests {
         // The store cannot be opened until this directory exists.
         let directory = root.path().join("later");
         let mut writer = writer(directory.clone());
-        writer.handle((0..MAX_WAITING_LINES + 3).map(|number| append(&number.to_string())).collect());
-        let page = writer.page(&NameKey::new(b"#a"), 1);
-        assert_eq!((page.lines, page.waiting_count, page.lost_count), (None, MAX_WAITING_LINES as u64, 3));
+        append(&mut writer, (0..MAX_WAITING_LINES + 3).map(|number| number.to_string()));
+        assert_eq!((lines(&writer, 1), missing(&writer)), (None, (MAX_WAITING_LINES as u64, 3)));
         std::fs::create_dir(&directory).expect("created");
         writer.retry_at = None;
-        writer.handle(vec![append("after")]);
-        assert_eq!(texts(&mut writer, 3), ["8191", "lost lines: 3", "after"]);
-        writer.handle(vec![append("next")]);
-        assert_eq!(texts(&mut writer, 2), ["after", "next"]);
-        let page = writer.page(&NameKey::new(b"#a"), 1);
-        assert_eq!((page.waiting_count, page.lost_count), (0, 0));
+        append(&mut writer, ["after"]);
+        assert_eq!(texts(&writer, 3), ["8191", "lost lines: 3", "after"]);
+        append(&mut writer, ["next"]);
+        assert_eq!(texts(&writer, 2), ["after", "next"]);
+        assert_eq!(missing(&writer), (0, 0));
     }
 
     /// Returns a file that can be opened but has no table of lines.
@@ -342,12 +372,12 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             let path = directory.path().join("history.redb");
             let mut writer = writer(directory.path().to_owned());
-            writer.handle(vec![append("one")]);
+            append(&mut writer, ["one"]);
             // The same state as after an error: nobody knows whether the line
             // is on disk.
-            let stored = writer.page(&NameKey::new(b"#a"), 1).lines.expect("read").remove(0);
+            let stored = lines(&writer, 1).expect("read").remove(0);
             writer.waiting.push((NameKey::new(b"#a"), stored));
-            writer.doubtful = Some(Commit { first_number: 0, line_count: 1, gaps: Gaps::new() });
+            writer.doubtful = Some(Commit { line_count: 1, gaps: Gaps::new() });
             writer.close();
             let whole = std::fs::read(&path).expect("read");
             let mut damaged = file_without_lines();
@@ -357,14 +387,13 @@ mod tests {
                 damaged[4096..].fill(0xff);
             }
             std::fs::write(&path, damaged).expect("written");
-            writer.handle(vec![append("two")]);
-            let page = writer.page(&NameKey::new(b"#a"), 1);
-            assert_eq!((page.lines, page.waiting_count), (None, 2), "{panics}");
+            append(&mut writer, ["two"]);
+            assert_eq!((lines(&writer, 1), missing(&writer)), (None, (2, 0)), "{panics}");
             writer.close();
             std::fs::write(&path, whole).expect("written");
             writer.retry_at = None;
-            writer.handle(vec![append("three")]);
-            assert_eq!(texts(&mut writer, 9), ["one", "two", "three"], "{panics}");
+            append(&mut writer, ["three"]);
+            assert_eq!(texts(&writer, 9), ["one", "two", "three"], "{panics}");
         }
     }
 
@@ -372,20 +401,13 @@ mod tests {
     async fn a_commit_that_failed_after_its_write_is_not_stored_twice() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut writer = writer(directory.path().to_owned());
-        writer.handle(vec![append("one"), append("two")]);
+        append(&mut writer, ["one", "two"]);
         // The same state as after an error: the lines wait, and nobody knows
         // whether they are on disk.
-        let lines = ["one", "two"].map(append).into_iter().map(|request| match request {
-            HistoryRequest::Append(channel, line) => (channel, line),
-            HistoryRequest::Read { .. } => unreachable!("only appends"),
-        });
-        writer.waiting = lines.collect();
-        let stored = writer.store.as_ref().expect("open").latest(&NameKey::new(b"#a"), 2).expect("read");
-        for ((_, line), stored) in writer.waiting.iter_mut().zip(stored) {
-            line.time = stored.time;
-        }
-        writer.doubtful = Some(Commit { first_number: 0, line_count: 2, gaps: Gaps::new() });
-        writer.handle(vec![append("three")]);
-        assert_eq!(texts(&mut writer, 9), ["one", "two", "three"]);
+        let stored = lines(&writer, 2).expect("read").into_iter();
+        writer.waiting = stored.map(|line| (NameKey::new(b"#a"), line)).collect();
+        writer.doubtful = Some(Commit { line_count: 2, gaps: Gaps::new() });
+        append(&mut writer, ["three"]);
+        assert_eq!(texts(&writer, 9), ["one", "two", "three"]);
     }
 }

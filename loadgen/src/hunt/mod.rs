@@ -31,6 +31,10 @@ use watched::WatchedServer;
 /// The default mix of a hunt: every command that may lead to a blocking call,
 /// most of them messages.
 pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1";
+/// The same for the embedded server. Many others have no CHATHISTORY and reply
+/// with an error.
+pub(crate) const EMBEDDED_HUNT_MIX: &str =
+    "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1,chathistory:1";
 
 /// The server of a hunt: the embedded one, or one that already runs.
 #[derive(Debug)]

@@ -46,6 +46,7 @@ impl CommandWriter {
             Action::List => write!(self.line, "LIST"),
             Action::Oper => write!(self.line, "{}", self.oper),
             Action::Motd => write!(self.line, "MOTD"),
+            Action::Chathistory => write!(self.line, "CHATHISTORY BEFORE {channel} msgid=1 50"),
             // `get` is not an IRC command; the plan of a chat target never has
             // it.
             Action::Ping | Action::Get => write!(self.line, "PING {}", due.at_ns),

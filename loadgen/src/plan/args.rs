@@ -71,9 +71,11 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Commands by weight, from privmsg, join, names, who, whois, topic, list,
-    /// oper, motd, ping. Only privmsg is measured; join joins and leaves a
-    /// separate scratch channel [default: privmsg:90,join:5,who:5; for hunt and
-    /// search privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1].
+    /// oper, motd, chathistory, ping. Only privmsg is measured; join joins and
+    /// leaves a separate scratch channel [default: privmsg:90,join:5,who:5; for
+    /// hunt and search
+    /// privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1, and
+    /// chathistory:1 for the embedded server].
     #[arg(long, value_name = "COMMAND:WEIGHT,…")]
     pub(crate) mix: Option<Mix>,
     /// An objective, such as p99<50ms; repeatable. For latency: p50, p90, p99,

@@ -28,6 +28,9 @@ pub(crate) enum Action {
     Oper,
     /// Requests the message of the day.
     Motd,
+    /// Requests earlier messages of the channel (`CHATHISTORY`), but those
+    /// before the first: an old message must not count as a delivery.
+    Chathistory,
     /// Pings the server.
     Ping,
     /// Requests the page of a web server.
@@ -36,7 +39,7 @@ pub(crate) enum Action {
 
 impl Action {
     /// Every action, in the order in which reports list them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Privmsg,
         Self::Join,
         Self::Names,
@@ -46,6 +49,7 @@ impl Action {
         Self::List,
         Self::Oper,
         Self::Motd,
+        Self::Chathistory,
         Self::Ping,
         Self::Get,
     ];
@@ -62,6 +66,7 @@ impl Action {
             Self::List => "list",
             Self::Oper => "oper",
             Self::Motd => "motd",
+            Self::Chathistory => "chathistory",
             Self::Ping => "ping",
             Self::Get => "get",
         }

@@ -6,12 +6,13 @@ const MAX_PARAMS: usize = 15;
 
 /// A parsed line: `[@tags ][:source ]COMMAND[ params][ :trailing]`.
 ///
-/// Tags and source are skipped: clients may send them, but the server does not
-/// use them.
+/// The source is skipped: clients may send one, but the server does not use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message<'a> {
     /// The command as the client spelled it. It is never empty.
     pub(crate) command: &'a [u8],
+    /// The bytes between `@` and the first space. See [`tags`](super::tags).
+    pub(crate) tags: &'a [u8],
     params: [&'a [u8]; MAX_PARAMS],
     count: usize,
 }
@@ -24,16 +25,18 @@ impl<'a> Message<'a> {
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let end = line.iter().position(|&byte| matches!(byte, 0 | b'\r' | b'\n')).unwrap_or(line.len());
         let mut rest = skip_spaces(&line[..end]);
-        for marker in [b'@', b':'] {
-            if rest.first() == Some(&marker) {
-                rest = split_word(rest).1;
-            }
+        let mut tags = &b""[..];
+        if let Some(tagged) = rest.strip_prefix(b"@") {
+            (tags, rest) = split_word(tagged);
+        }
+        if rest.first() == Some(&b':') {
+            rest = split_word(rest).1;
         }
         let (command, mut rest) = split_word(rest);
         if command.is_empty() {
             return None;
         }
-        let mut message = Message { command, params: [b""; MAX_PARAMS], count: 0 };
+        let mut message = Message { command, tags, params: [b""; MAX_PARAMS], count: 0 };
         while !rest.is_empty() {
             let (param, remainder) = match rest.strip_prefix(b":") {
                 Some(trailing) => (trailing, &b""[..]),
@@ -98,7 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn skips_tags_source_and_extra_spaces() {
+    fn separates_tags_and_skips_source_and_extra_spaces() {
+        let tags = |line: &'static str| Message::parse(line.as_bytes()).expect("a command").tags;
+        assert_eq!(tags("@time=1;+a=b :ada!a@h PRIVMSG #a x"), b"time=1;+a=b");
+        assert_eq!(tags("@ PING x"), b"");
+        assert_eq!(tags("PING @x"), b"");
         assert_eq!(parts("@time=1 :ada!a@h  PRIVMSG   #a  x "), parts("PRIVMSG #a x"));
         assert_eq!(parts("  NICK  ada  "), parts("NICK ada"));
     }

@@ -1,0 +1,272 @@
+//! The channel messages on disk: an embedded database in one file.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::{
+    Builder, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    ReadableTableMetadata as _, TableDefinition, TableError,
+};
+
+use crate::irc::names::NameKey;
+use crate::services::history_query::{LineQuery, Span, TargetQuery};
+
+type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
+
+/// Lines by id: time (milliseconds of Unix time), channel, sender, text. The
+/// ids only grow. Older versions numbered the lines from 0 and stored only the
+/// sender's nick.
+pub(super) const LINES: TableDefinition<'_, u64, Row<'_>> = TableDefinition::new("lines");
+/// The line ids of each channel.
+const CHANNELS: TableDefinition<'_, (&[u8], u64), ()> = TableDefinition::new("channels");
+/// The client-only tags of those lines that have some, by id.
+const TAGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tags");
+/// Maximum bytes of a line's tags. Longer ones are not stored, as the tags of a
+/// line could be ten times as long as its text.
+pub(crate) const MAX_STORED_TAG_BYTES: usize = 512;
+/// Maximum stored lines of all channels together. The oldest are removed. Lines
+/// of maximum length take about 60 MB, and their tags as much.
+pub(crate) const MAX_STORED_LINES: u64 = 100_000;
+/// Size of the page cache. The database's default is 1 GB.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// A stored channel message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredMessage {
+    /// The id, unique in the store.
+    pub(crate) id: u64,
+    pub(crate) time: SystemTime,
+    /// `nick!user@host`, or only the nick in a line of an older version.
+    pub(crate) sender: Box<[u8]>,
+    pub(crate) text: Box<[u8]>,
+    /// The client-only tags of the sender.
+    pub(crate) tags: Box<[u8]>,
+}
+
+/// The database. Every call waits for the disk, so call it off the event loop.
+#[derive(Debug)]
+pub(crate) struct HistoryStore {
+    pub(super) database: Database,
+    max_lines: u64,
+}
+
+impl StoredMessage {
+    /// Returns the line that stands in the place of `count` lost messages. It
+    /// has no sender.
+    pub(crate) fn gap(id: u64, time: SystemTime, count: u64) -> Self {
+        let text = format!("lost lines: {count}").into_bytes().into();
+        Self { id, time, sender: Box::default(), text, tags: Box::default() }
+    }
+
+    /// Returns the sender's nick.
+    pub(crate) fn nick(&self) -> &[u8] {
+        self.sender.split(|&byte| byte == b'!').next().unwrap_or_default()
+    }
+
+    /// Returns whether the line stands for lost messages.
+    pub(crate) fn is_gap(&self) -> bool {
+        self.sender.is_empty()
+    }
+}
+
+impl HistoryStore {
+    /// Opens `history.redb` in `directory`, or creates it. It keeps the newest
+    /// `max_lines` lines. Opening repairs the database after a crash.
+    pub(crate) fn open(directory: &Path, max_lines: u64) -> anyhow::Result<Self> {
+        let path = directory.join("history.redb");
+        let open = || -> Result<Database, redb::Error> {
+            let database = Builder::new().set_cache_size(CACHE_BYTES).create(&path)?;
+            // A file that has its tables can be opened on a full disk.
+            if database.begin_read()?.open_table(CHANNELS).is_err() {
+                let transaction = database.begin_write()?;
+                transaction.open_table(LINES)?;
+                transaction.open_table(CHANNELS)?;
+                transaction.commit()?;
+            }
+            Ok(database)
+        };
+        let database = open().map_err(|error| {
+            let needed = needed_to_open(&error);
+            anyhow::Error::from(error).context(format!("`{}` {needed}", path.display()))
+        })?;
+        Ok(Self { database, max_lines })
+    }
+
+    /// Returns the highest id, or 0 if there is no line.
+    pub(crate) fn newest_id(&self) -> Result<u64, redb::Error> {
+        let all_lines = self.database.begin_read()?.open_table(LINES)?;
+        Ok(all_lines.last()?.map_or(0, |(id, _)| id.value()))
+    }
+
+    /// Returns whether the store has this line.
+    pub(crate) fn has_line(&self, (channel, line): &(NameKey, StoredMessage)) -> Result<bool, redb::Error> {
+        let all_lines = self.database.begin_read()?.open_table(LINES)?;
+        let stored = all_lines.get(line.id)?;
+        Ok(stored.is_some_and(|stored| stored.value() == to_row(channel, line)))
+    }
+
+    /// Stores all of `lines` or none. They are on disk when it returns.
+    pub(crate) fn append<'a>(
+        &self,
+        lines: impl IntoIterator<Item = &'a (NameKey, StoredMessage)>,
+    ) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut all_lines = transaction.open_table(LINES)?;
+            let mut channels = transaction.open_table(CHANNELS)?;
+            let mut tags = transaction.open_table(TAGS)?;
+            for (channel, line) in lines {
+                all_lines.insert(line.id, to_row(channel, line))?;
+                channels.insert((channel.as_bytes(), line.id), ())?;
+                if !line.tags.is_empty() && line.tags.len() <= MAX_STORED_TAG_BYTES {
+                    tags.insert(line.id, &*line.tags)?;
+                }
+            }
+            while all_lines.len()? > self.max_lines {
+                let Some((id, line)) = all_lines.pop_first()? else { break };
+                channels.remove((line.value().1, id.value()))?;
+                tags.remove(id.value())?;
+            }
+        }
+        // The default durability waits until the disk has the data.
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Returns the selected lines, the oldest first.
+    pub(crate) fn read(&self, query: &LineQuery) -> Result<Vec<StoredMessage>, redb::Error> {
+        let tables = Tables::open(&self.database.begin_read()?)?;
+        let spans = query.spans(|time| {
+            let milliseconds = unix_milliseconds(time);
+            Ok::<_, redb::Error>((
+                tables.first_at(milliseconds)?,
+                tables.first_at(milliseconds.saturating_add(1))?,
+            ))
+        })?;
+        let mut lines = Vec::new();
+        for span in spans {
+            tables.read(query.channel.as_bytes(), span, &mut lines)?;
+        }
+        Ok(lines)
+    }
+
+    /// Returns the selected channels and the times of their newest lines, the
+    /// oldest first.
+    pub(crate) fn targets(&self, query: &TargetQuery) -> Result<Vec<(NameKey, SystemTime)>, redb::Error> {
+        let tables = Tables::open(&self.database.begin_read()?)?;
+        let (from, to) = (unix_milliseconds(query.from), unix_milliseconds(query.to));
+        let is_selected = |time: u64| (from.min(to).saturating_add(1)..from.max(to)).contains(&time);
+        let mut newest = Vec::new();
+        for channel in &query.channels {
+            let name = channel.as_bytes();
+            let Some(entry) = tables.channels.range((name, 0)..=(name, u64::MAX))?.next_back() else {
+                continue;
+            };
+            let line = tables.lines.get(entry?.0.value().1)?;
+            newest.extend(line.map(|line| (line.value().0, channel)).filter(|line| is_selected(line.0)));
+        }
+        newest.sort();
+        let surplus = newest.len().saturating_sub(query.max_targets);
+        if from <= to {
+            newest.truncate(query.max_targets);
+        } else {
+            newest.drain(..surplus);
+        }
+        Ok(newest.into_iter().map(|(time, channel)| (channel.clone(), from_milliseconds(time))).collect())
+    }
+}
+
+/// The tables at one moment.
+struct Tables {
+    lines: ReadOnlyTable<u64, Row<'static>>,
+    channels: ReadOnlyTable<(&'static [u8], u64), ()>,
+    /// `None` in the file of an older version.
+    tags: Option<ReadOnlyTable<u64, &'static [u8]>>,
+}
+
+impl Tables {
+    fn open(transaction: &ReadTransaction) -> Result<Self, redb::Error> {
+        let tags = match transaction.open_table(TAGS) {
+            Err(TableError::TableDoesNotExist(_)) => None,
+            tags => Some(tags?),
+        };
+        Ok(Self { lines: transaction.open_table(LINES)?, channels: transaction.open_table(CHANNELS)?, tags })
+    }
+
+    /// Returns the id of the first line that has this time or a later one, or
+    /// the maximum if there is none.
+    ///
+    /// Times grow with the ids, except where the clock was set back. There the
+    /// result is one of several possible.
+    fn first_at(&self, milliseconds: u64) -> Result<u64, redb::Error> {
+        let (mut first, mut low, mut high) = (u64::MAX, 0, u64::MAX);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let line = self.lines.range(middle..high)?.next().transpose()?;
+            match line.map(|(id, line)| (id.value(), line.value().0)) {
+                Some((id, time)) if time < milliseconds => low = id + 1,
+                found => {
+                    first = found.map_or(first, |(id, _)| id);
+                    high = middle;
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    /// Appends the lines of a span, the oldest first.
+    fn read(&self, channel: &[u8], span: Span, lines: &mut Vec<StoredMessage>) -> Result<(), redb::Error> {
+        if span.start >= span.end {
+            return Ok(());
+        }
+        let first = lines.len();
+        let mut ids = self.channels.range((channel, span.start)..(channel, span.end))?;
+        for _ in 0..span.max_lines {
+            let Some(entry) = (if span.is_from_end { ids.next_back() } else { ids.next() }) else { break };
+            let id = entry?.0.value().1;
+            let Some(line) = self.lines.get(id)? else { continue };
+            let (time, _, sender, text) = line.value();
+            let tags = self.tags.as_ref().map(|tags| tags.get(id)).transpose()?.flatten();
+            lines.push(StoredMessage {
+                id,
+                time: from_milliseconds(time),
+                sender: sender.into(),
+                text: text.into(),
+                tags: tags.map_or(Box::default(), |tags| tags.value().into()),
+            });
+        }
+        if span.is_from_end {
+            lines[first..].reverse();
+        }
+        Ok(())
+    }
+}
+
+fn to_row<'a>(channel: &'a NameKey, line: &'a StoredMessage) -> Row<'a> {
+    (unix_milliseconds(line.time), channel.as_bytes(), &line.sender, &line.text)
+}
+
+/// Returns what the file or its disk needs so that it can be opened.
+fn needed_to_open(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => "must not be open in another server, choose another --data-dir",
+        redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+            "must be readable and writable, on a disk with free space"
+        }
+        _ => "must be a history file of this server",
+    }
+}
+
+/// Returns the time of a line. The file may hold any number.
+fn from_milliseconds(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
+}
+
+fn unix_milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
