@@ -6,6 +6,7 @@ mod link;
 mod message;
 mod outlet;
 mod session;
+mod socket;
 
 pub(crate) use outlet::ChatOutlet;
 pub(crate) use session::{Member, Session};

@@ -2,13 +2,13 @@
 //! messages.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::lines::LineBuffer;
 use super::link::Link;
 use super::message::Message;
+use crate::net::Connector;
 use crate::record::{Failure, Inbox, Payload, RunState, Visit};
 
 /// Maximum number of replacements of a nick that is in use.
@@ -53,18 +53,17 @@ impl Session {
     /// Connects, registers and joins `channel`.
     pub(crate) async fn open(
         state: &Arc<RunState>,
-        address: SocketAddr,
+        connector: &Connector,
         id: usize,
         channel: String,
     ) -> Result<Self, Failure> {
-        let link = Link::connect(address, id, &state.plan.from).await;
-        let link = link.map_err(|error| Failure::connecting(&error))?;
+        let connected = connector.connect(id).await?;
         let mut session = Self {
             state: Arc::clone(state),
             id,
             nick: format!("{}{id}", state.plan.nick_prefix),
             channel,
-            link: Arc::new(link),
+            link: Arc::new(Link::new(connected.stream)),
             lines: LineBuffer::default(),
             phase: SessionPhase::Registering { tries: 0 },
             inbox: Inbox::new(state.channel_size()),

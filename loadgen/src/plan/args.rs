@@ -100,6 +100,21 @@ pub(crate) struct LoadArgs {
     /// The server's password.
     #[arg(long, value_name = "PASSWORD", value_parser = parse_word)]
     pub(crate) pass: Option<String>,
+    /// Verify the target's certificate with the certificates of this PEM file
+    /// instead of those of the system; for a target such as ircs://HOST:6697 or
+    /// https://HOST/.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Accept any certificate of the target.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// The name that the target's certificate must have, and that the target is
+    /// asked for [default: the host of the target].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_name: Option<String>,
+    /// Resume TLS sessions, so that only the first handshakes are full ones.
+    #[arg(long)]
+    pub(crate) tls_resume: bool,
     /// The operator login for `oper` of the mix.
     #[arg(long, value_name = "NAME:PASSWORD")]
     pub(crate) oper: Option<Login>,
@@ -111,10 +126,50 @@ impl LoadArgs {
         self.rooms.unwrap_or_else(|| DEFAULT_ROOMS.min(self.connections / 2))
     }
 
+    /// Returns the options of TLS.
+    ///
+    /// # Errors
+    ///
+    /// If there are some, and the target has no TLS.
+    pub(crate) fn tls(&self, target_has_tls: bool) -> anyhow::Result<TlsOptions> {
+        let given = [
+            ("--tls-ca", self.tls_ca.is_some()),
+            ("--insecure", self.insecure),
+            ("--tls-name", self.tls_name.is_some()),
+            ("--tls-resume", self.tls_resume),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|&(_, is_given)| is_given && !target_has_tls) {
+            anyhow::bail!("{flag} needs a target with TLS, such as ircs://HOST:6697 or https://HOST/");
+        }
+        Ok(TlsOptions {
+            ca: self.tls_ca.clone(),
+            is_insecure: self.insecure,
+            name: self.tls_name.clone(),
+            resume: self.tls_resume,
+            is_http2: false,
+        })
+    }
+
     /// Returns [`MAX_VISITORS`], or 0 if the load has no visitors.
     pub(crate) const fn max_visitors(&self) -> u64 {
         if self.churn > 0.0 { MAX_VISITORS as u64 } else { 0 }
     }
+}
+
+/// How the connections use TLS, for a target that has it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsOptions {
+    /// The file of the certificates that the target is verified with; `None`
+    /// for those of the system.
+    pub(crate) ca: Option<PathBuf>,
+    /// Whether any certificate is accepted.
+    pub(crate) is_insecure: bool,
+    /// The name of the target; `None` for the host that it is reached at.
+    pub(crate) name: Option<String>,
+    /// Whether sessions are resumed.
+    pub(crate) resume: bool,
+    /// Whether a web target must speak HTTP/2.
+    pub(crate) is_http2: bool,
 }
 
 /// A name and a password.

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use args::{
-    LoadArgs, Login, MAX_VISITORS, parse_duration, parse_percent, parse_positive_rate, parse_target,
+    LoadArgs, Login, MAX_VISITORS, TlsOptions, parse_duration, parse_percent, parse_positive_rate,
+    parse_target,
 };
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
@@ -78,6 +79,8 @@ pub(crate) struct Plan {
     pub(crate) nick_prefix: String,
     /// The server's password.
     pub(crate) pass: Option<String>,
+    /// How the connections use TLS, if the target has it.
+    pub(crate) tls: TlsOptions,
     /// Name and password for `OPER`.
     pub(crate) oper: Option<Login>,
 }
@@ -87,7 +90,9 @@ impl Plan {
     /// depend on several flags.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
         let connections = usize::try_from(args.connections)?;
-        let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
+        let parsed = target.parse::<Target>().ok();
+        let is_web = parsed.as_ref().is_some_and(Target::is_web);
+        let tls = args.tls(parsed.as_ref().is_some_and(Target::has_tls))?;
         let channels = if is_web { 1 } else { usize::try_from(args.rooms())? };
         if !is_web && channels * 2 > connections {
             anyhow::bail!(
@@ -133,6 +138,7 @@ impl Plan {
             from: args.from,
             nick_prefix: args.nick_prefix,
             pass: args.pass,
+            tls,
             oper: args.oper,
         })
     }
@@ -201,7 +207,7 @@ fn web_mix(requested: Option<Mix>) -> anyhow::Result<Mix> {
     let get: Mix = Action::Get.as_str().parse().map_err(anyhow::Error::msg)?;
     match requested {
         Some(mix) if mix != get => {
-            anyhow::bail!("--mix has chat commands, but an http:// target knows only `get`")
+            anyhow::bail!("--mix has chat commands, but an http:// or https:// target knows only `get`")
         }
         _ => Ok(get),
     }

@@ -1,28 +1,28 @@
 //! The driver for the chat protocol.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::driver::Driver;
 use super::fleet::Fleet;
 use super::{Progress, Stop, churn, reconcile};
 use crate::irc::{ChatOutlet, Member};
+use crate::net::Connector;
 use crate::record::{Recorder, RunState};
 
 /// The chat clients of a run.
 #[derive(Debug)]
 pub(crate) struct ChatDriver {
     state: Arc<RunState>,
-    address: SocketAddr,
+    connector: Connector,
     fleet: Fleet,
     members: Vec<Member>,
 }
 
 impl ChatDriver {
     /// Starts the clients.
-    pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
-        let fleet = Fleet::launch(state, address);
-        Self { state: Arc::clone(state), address, fleet, members: Vec::new() }
+    pub(crate) fn launch(state: &Arc<RunState>, connector: Connector) -> Self {
+        let fleet = Fleet::launch(state, &connector);
+        Self { state: Arc::clone(state), connector, fleet, members: Vec::new() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Driver for ChatDriver {
     }
 
     async fn run_visitors(&self) {
-        churn::churn(Arc::clone(&self.state), self.address).await;
+        churn::churn(Arc::clone(&self.state), self.connector.clone()).await;
     }
 
     async fn finish(self, planned: u64, end_ns: u64) -> Recorder {

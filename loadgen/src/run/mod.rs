@@ -20,7 +20,7 @@ pub(crate) use measurement::{Measurement, spectrum};
 pub(crate) use progress::Progress;
 
 use crate::metrics;
-use crate::net;
+use crate::net::Connector;
 use crate::outlet::Outlet;
 use crate::plan::{Plan, Target};
 use crate::record::{IntervalLog, RunState};
@@ -43,13 +43,11 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
         Ok(target) => target,
         Err(reason) => return Measurement::without_figures(&state, reason),
     };
-    let address = net::resolve(target.address()).await;
-    let address = address.and_then(|address| net::check_from(&state.plan.from, address).map(|()| address));
-    match address {
-        Ok(address) if target.is_web() => {
-            run_with_driver(&state, WebDriver::launch(&state, &target, address), stop, progress).await
+    match Connector::new(&state.plan, &target).await {
+        Ok(connector) if target.is_web() => {
+            run_with_driver(&state, WebDriver::launch(&state, &target, &connector), stop, progress).await
         }
-        Ok(address) => run_with_driver(&state, ChatDriver::launch(&state, address), stop, progress).await,
+        Ok(connector) => run_with_driver(&state, ChatDriver::launch(&state, connector), stop, progress).await,
         Err(reason) => Measurement::without_figures(&state, reason),
     }
 }

@@ -1,6 +1,5 @@
 //! The driver for HTTP/1.1.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::driver::Driver;
 use super::{Progress, Stop};
+use crate::net::Connector;
 use crate::plan::{Due, Target};
 use crate::record::{Failure, Recorder, RunState};
 use crate::web::{PageConnection, WebClient, WebOutlet};
@@ -36,7 +36,7 @@ pub(crate) struct WebDriver {
 
 impl WebDriver {
     /// Opens the connections, spread over the plan's ramp.
-    pub(crate) fn launch(state: &Arc<RunState>, target: &Target, address: SocketAddr) -> Self {
+    pub(crate) fn launch(state: &Arc<RunState>, target: &Target, connector: &Connector) -> Self {
         let plan = &state.plan;
         let (queue, queued) = async_channel::bounded(MAX_QUEUED_REQUESTS);
         let (opened_sender, opened) = mpsc::channel(plan.connections);
@@ -44,7 +44,7 @@ impl WebDriver {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let at = begin + plan.connect_delay(id);
-            let page = page(state, target, address, id);
+            let page = page(target, connector, id);
             let client = run_client(Arc::clone(state), id, page, queued.clone(), at, opened_sender.clone());
             clients.spawn(client);
         }
@@ -91,12 +91,12 @@ impl Driver for WebDriver {
     }
 }
 
-fn page(state: &Arc<RunState>, target: &Target, address: SocketAddr, id: usize) -> PageConnection {
+fn page(target: &Target, connector: &Connector, id: usize) -> PageConnection {
     let (host, path) = match target {
         Target::Web { host, path, .. } => (host.clone(), path.clone()),
-        Target::Chat { address } => (address.clone(), "/".to_owned()),
+        Target::Chat { address, .. } => (address.clone(), "/".to_owned()),
     };
-    PageConnection::new(Arc::clone(state), address, host, path, id)
+    PageConnection::new(connector.clone(), host, path, id)
 }
 
 async fn run_client(

@@ -82,7 +82,7 @@ fn push_load(text: &mut String, report: &Report, color: bool) {
     push_row(text, "connections", connections(report));
     push_row(text, "commands", commands(load));
     push_row(text, "exercised", exercised(load));
-    let is_web = report.target.starts_with("http://");
+    let is_web = is_web(report);
     push_row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
     push_row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
     if let Some(service) = &load.service {
@@ -111,6 +111,10 @@ fn push_load(text: &mut String, report: &Report, color: bool) {
     }
 }
 
+fn is_web(report: &Report) -> bool {
+    report.target.starts_with("http://") || report.target.starts_with("https://")
+}
+
 fn connections(report: &Report) -> String {
     let connections = &report.load.connections;
     let lost = match connections.lost {
@@ -118,7 +122,7 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    let rooms = if report.target.starts_with("http://") {
+    let rooms = if is_web(report) {
         String::new()
     } else {
         format!(" in {}", counted(report.settings.rooms, "room"))
