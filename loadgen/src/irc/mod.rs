@@ -5,6 +5,7 @@ mod lines;
 mod link;
 mod message;
 mod outlet;
+mod sasl;
 mod session;
 mod socket;
 

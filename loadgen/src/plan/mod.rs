@@ -1,17 +1,20 @@
 //! The plan of a run: flags checked and completed.
 
+mod accounts;
 mod args;
 mod mix;
 mod objective;
 mod rng;
 mod schedule;
 mod stages;
+mod storm;
 mod target;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use accounts::{Account, Accounts};
 pub(crate) use args::{
     LoadArgs, Login, MAX_VISITORS, TlsOptions, parse_duration, parse_percent, parse_positive_rate,
     parse_target,
@@ -21,6 +24,7 @@ pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{Stages, nanoseconds};
+pub(crate) use storm::Storm;
 pub(crate) use target::Target;
 
 /// The longest payload: with prefix, channel and line end it fits into the 512
@@ -35,7 +39,7 @@ const SETTLE_TIME: Duration = Duration::from_millis(500);
 pub(crate) struct Plan {
     /// `HOST:PORT` of the server.
     pub(crate) target: String,
-    /// Number of connections.
+    /// Number of connections that measure the deliveries.
     pub(crate) connections: usize,
     /// Number of channels that the connections are spread over.
     pub(crate) channels: usize,
@@ -60,6 +64,10 @@ pub(crate) struct Plan {
     pub(crate) max_receive_lag: Duration,
     /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
+    /// The reconnect storms.
+    pub(crate) storm: Option<Storm>,
+    /// Number of further connections, which reconnect in storms.
+    pub(crate) storm_clients: usize,
     /// The length of a message's text, in bytes.
     pub(crate) payload_bytes: usize,
     /// The seed of senders and commands.
@@ -79,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) nick_prefix: String,
     /// The server's password.
     pub(crate) pass: Option<String>,
+    /// The accounts that the connections log in with.
+    pub(crate) accounts: Accounts,
     /// How the connections use TLS, if the target has it.
     pub(crate) tls: TlsOptions,
     /// Name and password for `OPER`.
@@ -89,7 +99,8 @@ impl Plan {
     /// Checks the flags against each other and fills in the defaults that
     /// depend on several flags.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
-        let connections = usize::try_from(args.connections)?;
+        let storm_clients = args.storm.map_or(0, |storm| storm.clients(args.connections));
+        let connections = usize::try_from(args.connections)?.saturating_sub(storm_clients);
         let parsed = target.parse::<Target>().ok();
         let is_web = parsed.as_ref().is_some_and(Target::is_web);
         let tls = args.tls(parsed.as_ref().is_some_and(Target::has_tls))?;
@@ -101,6 +112,11 @@ impl Plan {
                 connections / 2
             );
         }
+        let stages = args.stages.clone().unwrap_or_else(|| Stages::constant(args.rate, args.duration));
+        if let Some(storm) = args.storm {
+            args.check_storm(is_web, storm, stages.duration())?;
+        }
+        let accounts = args.accounts(is_web)?;
         if args.payload > MAX_PAYLOAD_BYTES {
             anyhow::bail!(
                 "--payload {} does not fit into a line; use at most {MAX_PAYLOAD_BYTES}",
@@ -120,7 +136,7 @@ impl Plan {
             target,
             connections,
             channels,
-            stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
+            stages,
             arrivals: args.arrivals,
             ramp: args.ramp,
             settle: SETTLE_TIME,
@@ -129,6 +145,8 @@ impl Plan {
             max_send_lag,
             max_receive_lag: if is_receive_lag_limited { max_send_lag } else { Duration::MAX },
             churn: args.churn,
+            storm: args.storm,
+            storm_clients,
             payload_bytes: args.payload,
             seed: args.seed,
             mix,
@@ -138,6 +156,7 @@ impl Plan {
             from: args.from,
             nick_prefix: args.nick_prefix,
             pass: args.pass,
+            accounts,
             tls,
             oper: args.oper,
         })
@@ -179,6 +198,13 @@ impl Plan {
         let id = u32::try_from(id).unwrap_or(0);
         let connections = u32::try_from(self.connections).unwrap_or(1);
         self.ramp * id / connections
+    }
+
+    /// Returns the time from the opening of the first connection to the opening
+    /// of connection `index` of those that reconnect in storms.
+    pub(crate) fn storm_connect_delay(&self, index: usize) -> Duration {
+        let index = u32::try_from(index).unwrap_or(0);
+        self.ramp * index / u32::try_from(self.storm_clients).unwrap_or(1).max(1)
     }
 
     /// Returns how many connections must be ready: with fewer, nothing is

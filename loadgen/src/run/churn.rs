@@ -25,7 +25,7 @@ pub(crate) async fn churn(state: Arc<RunState>, connector: Connector) {
     let pause = Duration::from_secs_f64(1.0 / state.plan.churn);
     let mut due = Instant::now();
     let mut visits = JoinSet::new();
-    for number in state.plan.connections.. {
+    for number in state.plan.connections + state.plan.storm_clients.. {
         sleep_until(due).await;
         due += pause;
         while visits.try_join_next().is_some() {}
@@ -36,7 +36,7 @@ pub(crate) async fn churn(state: Arc<RunState>, connector: Connector) {
 }
 
 async fn visit(state: Arc<RunState>, connector: Connector, number: usize) {
-    let open = Session::open(&state, &connector, number, state.channel_name(number));
+    let open = Session::open(&state, &connector, number, state.channel_name(number), "");
     match timeout(state.plan.timeout, open).await {
         Ok(Ok(mut session)) => {
             if let Ok(failure) = timeout(VISIT_DURATION, session.receive()).await {

@@ -113,6 +113,7 @@ impl ChatClient {
             }
         };
         let live = &self.state.live;
+        self.state.logins.on_first(at.elapsed());
         count(&live.joined, 1);
         let _ = self.joined_sender.send(Some(session.member())).await;
         tokio::select! {
@@ -129,7 +130,7 @@ impl ChatClient {
         sleep_until(at).await;
         let limit = self.state.plan.timeout;
         let channel = self.state.channel_name(self.id);
-        match timeout(limit, Session::open(&self.state, &self.connector, self.id, channel)).await {
+        match timeout(limit, Session::open(&self.state, &self.connector, self.id, channel, "")).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
                 let limit = humantime::format_duration(limit);

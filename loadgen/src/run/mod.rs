@@ -9,6 +9,7 @@ mod measurement;
 mod pacer;
 mod progress;
 mod reconcile;
+mod storm;
 mod web;
 
 use std::sync::Arc;
@@ -47,7 +48,13 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
         Ok(connector) if target.is_web() => {
             run_with_driver(&state, WebDriver::launch(&state, &target, &connector), stop, progress).await
         }
-        Ok(connector) => run_with_driver(&state, ChatDriver::launch(&state, connector), stop, progress).await,
+        Ok(connector) => match ChatDriver::launch(&state, connector) {
+            Ok(driver) => run_with_driver(&state, driver, stop, progress).await,
+            Err(error) => {
+                let reason = format!("the thread of the storms cannot be started: {error}");
+                Measurement::without_figures(&state, reason)
+            }
+        },
         Err(reason) => Measurement::without_figures(&state, reason),
     }
 }

@@ -115,6 +115,7 @@ async fn run_client(
     });
     match opened {
         Ok(mut client) => {
+            state.logins.on_first(at.elapsed());
             let _ = opened_sender.send(true).await;
             client.run().await;
         }

@@ -1,6 +1,7 @@
 //! The report on a terminal. A pure function of the report.
 
 mod coverage;
+mod logins;
 mod minimal;
 mod tail;
 pub(crate) mod units;
@@ -84,6 +85,9 @@ fn push_load(text: &mut String, report: &Report, color: bool) {
     push_row(text, "exercised", exercised(load));
     let is_web = is_web(report);
     push_row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
+    for (name, value) in logins::rows(report) {
+        push_row(text, name, value);
+    }
     push_row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
     if let Some(service) = &load.service {
         push_row(text, "service time", timing(service));
@@ -127,7 +131,13 @@ fn connections(report: &Report) -> String {
     } else {
         format!(" in {}", counted(report.settings.rooms, "room"))
     };
-    format!("{joined} of {asked}{rooms}{lost}")
+    let storms = storm_clients(report);
+    format!("{joined} of {asked}{rooms}{lost}{storms}")
+}
+
+fn storm_clients(report: &Report) -> String {
+    let storms = report.load.logins.storms.as_ref();
+    storms.map_or_else(String::new, |storms| format!("; {} more reconnect in storms", count(storms.clients)))
 }
 
 fn commands(load: &Load) -> String {
