@@ -236,6 +236,7 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         drain_seconds: plan.drain.as_secs_f64(),
         timeout_seconds: plan.timeout.as_secs_f64(),
         max_send_lag_seconds: plan.max_send_lag.as_secs_f64(),
+        http2_streams: plan.http2_streams.map(|streams| streams as u64),
         storm_every_seconds: plan.storm.map(|storm| storm.every.as_secs_f64()),
         churn: plan.churn,
         payload_bytes: plan.payload_bytes as u64,

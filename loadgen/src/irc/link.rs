@@ -119,8 +119,7 @@ mod tests {
     async fn lines_to_a_server_that_does_not_read_are_queued_then_skipped() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let connected = Connector::plain(address).connect(0).await.expect("connected");
-        let link = Link::new(connected.stream);
+        let link = Link::new(Connector::plain(address).connect(0).await.expect("connected"));
         let (mut peer, _) = listener.accept().await.expect("accepted");
 
         let line = [b'x'; 1000];

@@ -64,10 +64,7 @@ impl Session {
         channel: String,
         nick_suffix: &str,
     ) -> Result<Self, Failure> {
-        let connected = connector.connect(id).await?;
-        if let Some(handshake) = connected.handshake {
-            state.logins.on_handshake(handshake);
-        }
+        let stream = connector.connect(id).await?;
         let nick = format!("{}{id}{nick_suffix}", state.plan.nick_prefix);
         let mut session = Self {
             state: Arc::clone(state),
@@ -75,7 +72,7 @@ impl Session {
             base_nick: nick.clone(),
             nick,
             channel,
-            link: Arc::new(Link::new(connected.stream)),
+            link: Arc::new(Link::new(stream)),
             lines: LineBuffer::default(),
             phase: SessionPhase::Registering { tries: 0 },
             sasl: state.plan.accounts.of(id).map(SaslLogin::new),

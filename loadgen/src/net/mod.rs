@@ -8,12 +8,12 @@ mod tls_error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::plan::{Plan, Target};
-use crate::record::Failure;
+use crate::plan::Target;
+use crate::record::{Failure, RunState};
 pub(crate) use stream::Stream;
 use tls::TlsClient;
 
@@ -29,43 +29,39 @@ pub(crate) struct Connector(Arc<Settings>);
 struct Settings {
     address: SocketAddr,
     from: Vec<IpAddr>,
-    /// `None` for a target in plain text.
-    tls: Option<TlsClient>,
-}
-
-/// A connection that is ready for the protocol of the target.
-#[derive(Debug)]
-pub(crate) struct Connected {
-    /// The bytes of the protocol.
-    pub(crate) stream: Stream,
-    /// How long the TLS handshake took; `None` in plain text.
-    pub(crate) handshake: Option<Duration>,
+    /// The handshakes, and the run that records how long they take; `None` for
+    /// a target in plain text.
+    tls: Option<(TlsClient, Arc<RunState>)>,
 }
 
 impl Connector {
-    /// Returns a connector for the target of `plan`: resolves its name and
-    /// reads the certificates.
+    /// Returns a connector for `target`, which is that of the run: resolves its
+    /// name and reads the certificates.
     ///
     /// # Errors
     ///
     /// If the name has no address, the addresses of `--from` do not fit, or
     /// there are no certificates to verify the target with.
-    pub(crate) async fn new(plan: &Plan, target: &Target) -> Result<Self, String> {
+    pub(crate) async fn new(run: &Arc<RunState>, target: &Target) -> Result<Self, String> {
+        let from = run.plan.from.clone();
         let address = resolve(target.address()).await?;
-        check_from(&plan.from, address)?;
-        let tls = target.has_tls().then(|| TlsClient::new(&plan.tls, target)).transpose()?;
-        Ok(Self(Arc::new(Settings { address, from: plan.from.clone(), tls })))
+        check_from(&from, address)?;
+        let tls = target.has_tls().then(|| TlsClient::new(&run.plan.tls, target)).transpose()?;
+        let tls = tls.map(|tls| (tls, Arc::clone(run)));
+        Ok(Self(Arc::new(Settings { address, from, tls })))
     }
 
-    /// Opens a connection; `number` is the number of the connection and selects
-    /// the local address that it comes from.
-    pub(crate) async fn connect(&self, number: usize) -> Result<Connected, Failure> {
+    /// Opens a connection that is ready for the protocol of the target;
+    /// `number` is the number of the connection and selects the local address
+    /// that it comes from.
+    pub(crate) async fn connect(&self, number: usize) -> Result<Stream, Failure> {
         let Settings { address, from, tls } = &*self.0;
         let stream = connect(*address, number, from).await.map_err(|error| Failure::connecting(&error))?;
-        let Some(tls) = tls else { return Ok(Connected { stream: Stream::Plain(stream), handshake: None }) };
+        let Some((tls, run)) = tls else { return Ok(Stream::Plain(stream)) };
         let begin = Instant::now();
         let stream = tls.handshake(stream).await?;
-        Ok(Connected { stream, handshake: Some(begin.elapsed()) })
+        run.logins.on_handshake(begin.elapsed());
+        Ok(stream)
     }
 }
 

@@ -28,7 +28,7 @@ fn text(error: &Error) -> String {
                 .to_owned()
         }
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            "the target does not offer this version of HTTP over TLS".to_owned()
+            "the target does not offer this version of HTTP over TLS; use the other one, with or without --http2".to_owned()
         }
         Error::AlertReceived(alert) => format!("the target refused the TLS handshake: {alert:?}"),
         error => format!("the TLS handshake failed: {error}"),

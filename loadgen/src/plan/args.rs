@@ -107,6 +107,13 @@ pub(crate) struct LoadArgs {
     /// The server's password.
     #[arg(long, value_name = "PASSWORD", value_parser = parse_word)]
     pub(crate) pass: Option<String>,
+    /// Use HTTP/2 instead of HTTP/1.1: with https:// as agreed in the TLS
+    /// handshake, with http:// without asking.
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// Requests that each HTTP/2 connection has in progress at most.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000), requires = "http2")]
+    pub(crate) streams: u16,
     /// Log in with SASL PLAIN; `{n}` is the number of the connection, such as
     /// load{n}:secret.
     #[arg(long, value_name = "NAME:PASSWORD", conflicts_with = "sasl_file")]
@@ -193,7 +200,7 @@ impl LoadArgs {
             is_insecure: self.insecure,
             name: self.tls_name.clone(),
             resume: self.tls_resume,
-            is_http2: false,
+            is_http2: self.http2,
         })
     }
 

@@ -83,6 +83,9 @@ pub(crate) struct Plan {
     /// The local addresses that the connections come from in turn; empty if the
     /// system chooses them.
     pub(crate) from: Vec<IpAddr>,
+    /// How many requests an HTTP/2 connection has in progress at most; `None`
+    /// for HTTP/1.1.
+    pub(crate) http2_streams: Option<usize>,
     /// The beginning of every nick.
     pub(crate) nick_prefix: String,
     /// The server's password.
@@ -115,6 +118,9 @@ impl Plan {
         let stages = args.stages.clone().unwrap_or_else(|| Stages::constant(args.rate, args.duration));
         if let Some(storm) = args.storm {
             args.check_storm(is_web, storm, stages.duration())?;
+        }
+        if args.http2 && !is_web {
+            anyhow::bail!("--http2 needs a target such as http://127.0.0.1:8080/ or https://HOST/");
         }
         let accounts = args.accounts(is_web)?;
         if args.payload > MAX_PAYLOAD_BYTES {
@@ -154,6 +160,7 @@ impl Plan {
             hlog: None,
             threads: args.threads,
             from: args.from,
+            http2_streams: args.http2.then_some(usize::from(args.streams)),
             nick_prefix: args.nick_prefix,
             pass: args.pass,
             accounts,

@@ -39,6 +39,18 @@ impl Target {
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
+    /// Returns the whole address of the page; `None` for a chat server.
+    pub(crate) fn uri(&self) -> Option<hyper::Uri> {
+        let Self::Web { host, path, has_tls, .. } = self else { return None };
+        let scheme = if *has_tls { "https" } else { "http" };
+        hyper::Uri::builder()
+            .scheme(scheme)
+            .authority(host.as_str())
+            .path_and_query(path.as_str())
+            .build()
+            .ok()
+    }
+
     /// Returns whether its connections use TLS.
     pub(crate) const fn has_tls(&self) -> bool {
         match self {

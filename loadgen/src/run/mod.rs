@@ -44,7 +44,7 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
         Ok(target) => target,
         Err(reason) => return Measurement::without_figures(&state, reason),
     };
-    match Connector::new(&state.plan, &target).await {
+    match Connector::new(&state, &target).await {
         Ok(connector) if target.is_web() => {
             run_with_driver(&state, WebDriver::launch(&state, &target, &connector), stop, progress).await
         }

@@ -1,4 +1,4 @@
-//! The driver for HTTP/1.1.
+//! The driver for HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{Progress, Stop};
 use crate::net::Connector;
 use crate::plan::{Due, Target};
 use crate::record::{Failure, Recorder, RunState};
-use crate::web::{PageConnection, WebClient, WebOutlet};
+use crate::web::{Http2Stream, PageConnection, PageSource, WebClient, WebOutlet};
 
 /// Maximum number of requests that wait for a free connection. Further requests
 /// are skipped, so that the generator's memory stays bounded if the target
@@ -44,7 +44,7 @@ impl WebDriver {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let at = begin + plan.connect_delay(id);
-            let page = page(target, connector, id);
+            let page = page(state, target, connector, id);
             let client = run_client(Arc::clone(state), id, page, queued.clone(), at, opened_sender.clone());
             clients.spawn(client);
         }
@@ -91,18 +91,21 @@ impl Driver for WebDriver {
     }
 }
 
-fn page(target: &Target, connector: &Connector, id: usize) -> PageConnection {
+fn page(state: &RunState, target: &Target, connector: &Connector, id: usize) -> PageSource {
     let (host, path) = match target {
         Target::Web { host, path, .. } => (host.clone(), path.clone()),
         Target::Chat { address, .. } => (address.clone(), "/".to_owned()),
     };
-    PageConnection::new(connector.clone(), host, path, id)
+    match target.uri().filter(|_| state.plan.http2_streams.is_some()) {
+        Some(uri) => PageSource::Http2(Http2Stream::new(connector.clone(), uri, id)),
+        None => PageSource::Http1(PageConnection::new(connector.clone(), host, path, id)),
+    }
 }
 
 async fn run_client(
     state: Arc<RunState>,
     id: usize,
-    page: PageConnection,
+    page: PageSource,
     queued: Receiver<Due>,
     at: Instant,
     opened_sender: mpsc::Sender<bool>,
@@ -117,6 +120,13 @@ async fn run_client(
         Ok(mut client) => {
             state.logins.on_first(at.elapsed());
             let _ = opened_sender.send(true).await;
+            // They end with this task.
+            let mut further_streams = JoinSet::new();
+            for _ in 1..state.plan.http2_streams.unwrap_or(1) {
+                if let Some(mut client) = client.another_stream() {
+                    further_streams.spawn(async move { client.run().await });
+                }
+            }
             client.run().await;
         }
         Err(failure) => {

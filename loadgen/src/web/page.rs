@@ -60,9 +60,8 @@ impl PageConnection {
         {
             return Ok(true);
         }
-        let connected = self.connector.connect(self.number).await?;
-        let (connection, driver) =
-            handshake(TokioIo::new(connected.stream)).await.map_err(|error| failure(&error))?;
+        let stream = self.connector.connect(self.number).await?;
+        let (connection, driver) = handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
         // The driver ends with the connection. Its failures reach the request.
         tokio::spawn(driver);
         self.connection = Some(connection);

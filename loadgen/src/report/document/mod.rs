@@ -108,6 +108,9 @@ pub(crate) struct Settings {
     pub(crate) timeout_seconds: f64,
     #[serde(default)]
     pub(crate) max_send_lag_seconds: f64,
+    /// How many requests an HTTP/2 connection has in progress at most; null for
+    /// other protocols.
+    pub(crate) http2_streams: Option<u64>,
     /// The time between two reconnect storms; null without storms.
     pub(crate) storm_every_seconds: Option<f64>,
     /// Visitors per second: extra connections that join and leave again.

@@ -1,8 +1,8 @@
 //! How long the connections took until they were ready, on a terminal.
 
+use super::timing::timing;
 use super::units::{count, counted};
-use super::{Report, timing};
-use crate::report::document::Storms;
+use crate::report::document::{Report, Storms};
 
 /// Returns rows of a name and a text each.
 pub(super) fn rows(report: &Report) -> Vec<(&'static str, String)> {
@@ -28,7 +28,7 @@ pub(super) fn rows(report: &Report) -> Vec<(&'static str, String)> {
 
 fn storm_counts(storms: &Storms) -> String {
     let mut text = format!(
-        "{} of {}, {} of {} logins ready",
+        "{}, each of {}; {} of {} logins ready",
         count(storms.storms),
         counted(storms.clients, "connection"),
         count(storms.ready),

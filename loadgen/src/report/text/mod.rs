@@ -4,19 +4,19 @@ mod coverage;
 mod logins;
 mod minimal;
 mod tail;
+mod timing;
 pub(crate) mod units;
 
-pub(crate) use tail::place;
+pub(crate) use tail::{finding_name, place};
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use loopscope::FindingsDocument;
 
-use super::document::{
-    Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Timing, Visitors,
-};
+use super::document::{Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Visitors};
 use crate::plan::Unit;
+use timing::timing;
 use units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
@@ -127,7 +127,10 @@ fn connections(report: &Report) -> String {
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
     let rooms = if is_web(report) {
-        String::new()
+        let streams = report.settings.http2_streams;
+        streams.map_or_else(String::new, |streams| {
+            format!(", HTTP/2 with up to {} each", counted(streams, "request"))
+        })
     } else {
         format!(" in {}", counted(report.settings.rooms, "room"))
     };
@@ -177,18 +180,6 @@ fn deliveries(load: &Load) -> String {
         count(deliveries.lost),
         count(deliveries.duplicated),
         count(deliveries.out_of_order),
-    )
-}
-
-fn timing(timing: &Timing) -> String {
-    let Timing { p50_seconds, p90_seconds, p99_seconds, p999_seconds, max_seconds, .. } = *timing;
-    format!(
-        "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-        duration(p50_seconds),
-        duration(p90_seconds),
-        duration(p99_seconds),
-        duration(p999_seconds),
-        duration(max_seconds),
     )
 }
 
