@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn every_metric_has_a_unique_name_that_parses() {
         let names: std::collections::BTreeSet<_> = Metric::all().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), 27);
+        assert_eq!(names.len(), 32);
         for (name, metric) in Metric::all() {
             let limit = if metric.is_time() { "1s" } else { "1%" };
             let limit = if metric == Metric::BlockingEvents { "1" } else { limit };
