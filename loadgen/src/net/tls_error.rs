@@ -45,7 +45,8 @@ fn certificate_text(error: &CertificateError) -> String {
              certificate"
                 .to_owned()
         }
-        CertificateError::UnknownIssuer => {
+        // Another issuer of the same name has signed it.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the issuer of the target's certificate is unknown; add --tls-ca FILE with the issuer's certificate, or \
              --insecure to accept any certificate"
                 .to_owned()
