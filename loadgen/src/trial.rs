@@ -28,7 +28,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
     progress.count_findings(observation.as_ref().map(Observation::finding_count));
     let mut measurement = run::measure(plan, stop, &mut progress).await;
     let observed = finish_observation(observation, &mut measurement).await;
-    Ok(report("run", measurement, observed, vec![], false))
+    let report = report("run", measurement, observed, vec![], false);
+    Ok(Report { telemetry: args.telemetry, ..report })
 }
 
 /// Runs `loadgen hunt`.
@@ -138,7 +139,7 @@ pub(crate) async fn run_trial(
     };
     let observed = finish_observation(observation, &mut measurement).await;
     let report = report("hunt", measurement, observed, args.server.inject.clone(), args.deny);
-    Ok(Report { program, ..report })
+    Ok(Report { program, telemetry: args.server.telemetry.clone(), ..report })
 }
 
 fn plan(args: &HuntArgs, target: &str) -> anyhow::Result<Plan> {
@@ -197,6 +198,7 @@ fn report(
         settings: settings(&plan, inject),
         verdict: report::verdict(invalid, &objectives, denied),
         program: None,
+        telemetry: None,
         minimal: None,
         coverage: observed.as_ref().and_then(|observed| coverage(&load, observed)),
         load,
@@ -226,7 +228,7 @@ fn coverage(load: &Load, observed: &ObservationResult) -> Option<Coverage> {
 fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
     let mix = plan.mix.entries().iter().map(|&(action, weight)| (action.as_str().to_owned(), weight));
     Settings {
-        connections: plan.connections as u64,
+        connections: (plan.connections + plan.storm_clients) as u64,
         rooms: plan.channels as u64,
         rate: plan.stages.mean_rate(),
         arrivals: plan.arrivals.as_str().to_owned(),
@@ -236,6 +238,8 @@ fn settings(plan: &Plan, inject: Vec<String>) -> Settings {
         drain_seconds: plan.drain.as_secs_f64(),
         timeout_seconds: plan.timeout.as_secs_f64(),
         max_send_lag_seconds: plan.max_send_lag.as_secs_f64(),
+        http2_streams: plan.http2_streams.map(|streams| streams as u64),
+        storm_every_seconds: plan.storm.map(|storm| storm.every.as_secs_f64()),
         churn: plan.churn,
         payload_bytes: plan.payload_bytes as u64,
         seed: plan.seed,

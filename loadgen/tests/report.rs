@@ -151,8 +151,14 @@ fn the_page_is_self_contained_and_escapes_markup() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    assert_eq!(page.matches("<svg").count(), 3);
-    for part in ["<script", "src=", "href=", "url(", "@import", "NaN", ",inf"] {
+    assert_eq!(page.matches("<svg").count(), 4);
+    assert_eq!(page.matches("<details>").count(), 3, "each picture has a table");
+    let links: Vec<_> =
+        page.split("href=\"").skip(1).map(|rest| rest.split('"').next().expect("a link")).collect();
+    assert_eq!(links.len(), 2, "{links:?}");
+    assert!(links[0] == "#finding-a" && page.contains("id=\"finding-a\""), "{links:?}");
+    assert!(links[1].starts_with("http://127.0.0.1:") && links[1].ends_with("/#finding=a"), "{links:?}");
+    for part in ["<script", "src=", "url(", "@import", "NaN", ",inf"] {
         assert!(!page.contains(part), "{part}");
     }
     std::fs::remove_file(path).expect("it was there");

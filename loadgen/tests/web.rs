@@ -145,6 +145,8 @@ fn a_mix_that_does_not_fit_the_target_is_rejected() {
     assert!(page.code == 2 && page.stderr.contains("knows only `get`"), "{}", page.stderr);
     let chat = loadgen(&["run", "--target", "127.0.0.1:1", "--mix", "privmsg,get"]);
     assert!(chat.code == 2 && chat.stderr.contains("--mix has `get`"), "{}", chat.stderr);
-    let tls = loadgen(&["run", "--target", "https://127.0.0.1:1/"]);
-    assert!(tls.code == 2 && tls.stderr.contains("only http://"), "{}", tls.stderr);
+    let plain = loadgen(&["run", "--target", "http://127.0.0.1:1/", "--insecure"]);
+    assert!(plain.code == 2 && plain.stderr.contains("needs a target with TLS"), "{}", plain.stderr);
+    let other = loadgen(&["run", "--target", "ftp://127.0.0.1:1/"]);
+    assert!(other.code == 2 && other.stderr.contains("`ftp` is not supported"), "{}", other.stderr);
 }

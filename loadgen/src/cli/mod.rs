@@ -55,8 +55,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The server to test: an IRC server, or a web page such as
-    /// http://HOST:PORT/PATH.
+    /// The server to test: an IRC server, also as irc://HOST:PORT or with TLS
+    /// ircs://HOST:PORT, or a web page such as http://HOST:PORT/PATH or
+    /// https://HOST/PATH.
     #[arg(long, value_name = "HOST:PORT|URL", value_parser = parse_target)]
     pub(crate) target: String,
     /// The URL of the server's telemetry; its findings become part of the

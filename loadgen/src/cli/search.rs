@@ -8,6 +8,8 @@ use super::server::ServerArgs;
 use crate::plan::{LoadArgs, parse_percent, parse_positive_rate};
 
 #[derive(Debug, Args)]
+// The search chooses the rates itself, and has no page.
+#[command(mut_arg("stages", |it| it.hide(true)), mut_arg("html", |it| it.hide(true)))]
 #[group(id = "driven", args = ["target"], multiple = true)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]

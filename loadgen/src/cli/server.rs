@@ -8,7 +8,8 @@ use crate::plan::{parse_duration, parse_target};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
-    /// The server to test; without it, an embedded chat server is started.
+    /// The server to test, with TLS as ircs://HOST:PORT or https://HOST/PATH;
+    /// without it, an embedded chat server is started.
     #[arg(long, value_name = "HOST:PORT|URL", value_parser = parse_target)]
     pub(crate) target: Option<String>,
     /// The URL of the server's telemetry.

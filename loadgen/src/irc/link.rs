@@ -2,14 +2,13 @@
 //! written at once.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::net;
+use super::socket::Socket;
+use crate::net::Stream;
 use crate::outlet::SendOutcome;
 
 /// Maximum number of bytes that wait for a server that does not read; further
@@ -19,18 +18,17 @@ const MAX_OUTBOX_BYTES: usize = 64 * 1024;
 /// A connection. Sending never waits, and is possible from any thread.
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: TcpStream,
+    socket: Socket,
     outbox: Mutex<Vec<u8>>,
     waiting: Notify,
     is_open: AtomicBool,
 }
 
 impl Link {
-    /// Connects to `address`; `number` selects the local address that the
-    /// connection comes from: see [`net::connect`].
-    pub(crate) async fn connect(address: SocketAddr, number: usize, from: &[IpAddr]) -> io::Result<Self> {
-        let stream = net::connect(address, number, from).await?;
-        Ok(Self { stream, outbox: Mutex::default(), waiting: Notify::new(), is_open: AtomicBool::new(true) })
+    /// Returns a link over `stream`.
+    pub(crate) fn new(stream: Stream) -> Self {
+        let socket = Socket::from(stream);
+        Self { socket, outbox: Mutex::default(), waiting: Notify::new(), is_open: AtomicBool::new(true) }
     }
 
     /// Writes a line if the kernel takes it at once, and otherwise puts it into
@@ -47,8 +45,13 @@ impl Link {
             outbox.extend_from_slice(line);
             return SendOutcome::Queued;
         }
-        match self.stream.try_write(line) {
-            Ok(written) if written == line.len() => SendOutcome::Written,
+        match self.socket.try_write(line) {
+            Ok(written) if written == line.len() => {
+                if self.socket.has_pending_bytes() {
+                    self.waiting.notify_one();
+                }
+                SendOutcome::Written
+            }
             Ok(written) => self.queue(&mut outbox, &line[written..]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.queue(&mut outbox, line),
             Err(_) => {
@@ -67,10 +70,11 @@ impl Link {
     /// Waits until the socket is readable. Writes the outbox in the meantime.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         loop {
-            let pending = !self.outbox.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            let is_outbox_empty = self.outbox.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            let pending = !is_outbox_empty || self.socket.has_pending_bytes();
             tokio::select! {
-                ready = self.stream.readable() => return ready,
-                ready = self.stream.writable(), if pending => {
+                ready = self.socket.readable() => return ready,
+                ready = self.socket.writable(), if pending => {
                     ready?;
                     self.flush()?;
                 }
@@ -82,18 +86,21 @@ impl Link {
     /// Reads the available bytes. Without any, returns an error of the kind
     /// `WouldBlock`.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(buffer)
+        self.socket.try_read(buffer)
     }
 
     /// Refuses further sends.
     pub(crate) fn close(&self) {
-        self.is_open.store(false, Ordering::Relaxed);
+        if self.is_open.swap(false, Ordering::Relaxed) {
+            self.socket.announce_end();
+        }
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.socket.flush()?;
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         while !outbox.is_empty() {
-            match self.stream.try_write(&outbox) {
+            match self.socket.try_write(&outbox) {
                 Ok(written) => drop(outbox.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -106,12 +113,13 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Connector;
 
     #[tokio::test]
     async fn lines_to_a_server_that_does_not_read_are_queued_then_skipped() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let link = Link::connect(address, 0, &[]).await.expect("connected");
+        let link = Link::new(Connector::plain(address).connect(0).await.expect("connected"));
         let (mut peer, _) = listener.accept().await.expect("accepted");
 
         let line = [b'x'; 1000];

@@ -32,6 +32,11 @@ impl<'a> Message<'a> {
         std::str::from_utf8(self.command).ok()?.parse().ok()
     }
 
+    /// Returns the second parameter, such as the verb of `CAP`.
+    pub(crate) fn second(&self) -> &'a [u8] {
+        split_word(split_word(self.parameters).1).0
+    }
+
     /// Returns the last parameter: the text after a colon, or the last word.
     pub(crate) fn trailing(&self) -> &'a [u8] {
         let mut rest = self.parameters;

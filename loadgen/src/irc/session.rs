@@ -2,13 +2,14 @@
 //! messages.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::lines::LineBuffer;
 use super::link::Link;
 use super::message::Message;
+use super::sasl::SaslLogin;
+use crate::net::Connector;
 use crate::record::{Failure, Inbox, Payload, RunState, Visit};
 
 /// Maximum number of replacements of a nick that is in use.
@@ -39,34 +40,42 @@ enum SessionPhase {
 pub(crate) struct Session {
     state: Arc<RunState>,
     id: usize,
+    /// The nick that was asked for at first.
+    base_nick: String,
     nick: String,
     channel: String,
     link: Arc<Link>,
     lines: LineBuffer,
     phase: SessionPhase,
+    /// The login that the registration waits for.
+    sasl: Option<SaslLogin>,
     inbox: Inbox,
     /// Used by a visitor instead of the inbox.
     visit: Option<Visit>,
 }
 
 impl Session {
-    /// Connects, registers and joins `channel`.
+    /// Connects, registers and joins `channel`. The nick consists of the plan's
+    /// prefix, the number of the connection and `nick_suffix`.
     pub(crate) async fn open(
         state: &Arc<RunState>,
-        address: SocketAddr,
+        connector: &Connector,
         id: usize,
         channel: String,
+        nick_suffix: &str,
     ) -> Result<Self, Failure> {
-        let link = Link::connect(address, id, &state.plan.from).await;
-        let link = link.map_err(|error| Failure::connecting(&error))?;
+        let stream = connector.connect(id).await?;
+        let nick = format!("{}{id}{nick_suffix}", state.plan.nick_prefix);
         let mut session = Self {
             state: Arc::clone(state),
             id,
-            nick: format!("{}{id}", state.plan.nick_prefix),
+            base_nick: nick.clone(),
+            nick,
             channel,
-            link: Arc::new(link),
+            link: Arc::new(Link::new(stream)),
             lines: LineBuffer::default(),
             phase: SessionPhase::Registering { tries: 0 },
+            sasl: state.plan.accounts.of(id).map(SaslLogin::new),
             inbox: Inbox::new(state.channel_size()),
             visit: (id >= state.plan.connections).then(Visit::default),
         };
@@ -93,6 +102,13 @@ impl Session {
         }
     }
 
+    /// Closes the connection without a word to the server.
+    pub(crate) fn drop_silently(self) {
+        if let Some(visit) = &self.visit {
+            self.state.on_leave(self.id, visit);
+        }
+    }
+
     /// Quits. Returns the received messages.
     pub(crate) fn leave(self) -> Inbox {
         self.link.send(b"QUIT :done\r\n");
@@ -106,7 +122,8 @@ impl Session {
     fn register(&self) {
         let pass = self.state.plan.pass.as_ref().map(|pass| format!("PASS {pass}\r\n"));
         let nick = &self.nick;
-        let lines = format!("{}NICK {nick}\r\nUSER {nick} 0 * :loadgen\r\n", pass.unwrap_or_default());
+        let cap = self.sasl.as_ref().map_or("", |_| SaslLogin::begin());
+        let lines = format!("{cap}{}NICK {nick}\r\nUSER {nick} 0 * :loadgen\r\n", pass.unwrap_or_default());
         self.link.send(lines.as_bytes());
     }
 
@@ -141,6 +158,15 @@ impl Session {
             }
             return Err(failure);
         };
+        if let Some(sasl) = &self.sasl
+            && let Some(answer) = sasl.on_line(&message, line)?
+        {
+            if answer.starts_with("CAP END") {
+                self.sasl = None;
+            }
+            self.link.send(answer.as_bytes());
+            return Ok(());
+        }
         match message.command {
             b"PRIVMSG" => self.on_message(message.trailing(), now),
             b"PING" => self.pong(message.trailing()),
@@ -172,6 +198,9 @@ impl Session {
 
     fn on_numeric(&mut self, numeric: u16, line: &[u8]) -> Result<(), Failure> {
         match (self.phase, numeric) {
+            (SessionPhase::Registering { .. }, 1) if self.sasl.is_some() => {
+                return Err(Failure::protocol("the target has no login with SASL: it sent", Some(line)));
+            }
             (SessionPhase::Registering { .. }, 1) => {
                 self.phase = SessionPhase::Joining;
                 self.link.send(format!("JOIN {}\r\n", self.channel).as_bytes());
@@ -179,7 +208,7 @@ impl Session {
             (SessionPhase::Registering { tries }, 433 | 436 | 437) if tries < MAX_NICK_TRIES => {
                 self.phase = SessionPhase::Registering { tries: tries + 1 };
                 let suffix = char::from(b'a' + u8::try_from(tries).unwrap_or(0));
-                self.nick = format!("{}{}{suffix}", self.state.plan.nick_prefix, self.id);
+                self.nick = format!("{}{suffix}", self.base_nick);
                 self.link.send(format!("NICK {}\r\n", self.nick).as_bytes());
             }
             (SessionPhase::Joining, 366) => self.phase = SessionPhase::Joined,

@@ -58,7 +58,7 @@ fn slices(shards: &[Shard]) -> anyhow::Result<Vec<String>> {
     (0..slice_count).map(slice).collect()
 }
 
-fn add_histogram(sum: &mut Histogram<u64>, text: &str, name: &str) -> anyhow::Result<()> {
+pub(super) fn add_histogram(sum: &mut Histogram<u64>, text: &str, name: &str) -> anyhow::Result<()> {
     let histogram: Histogram<u64> =
         decode(text).map_err(|error| anyhow::anyhow!("a histogram of {name} cannot be read: {error}"))?;
     sum.add(histogram).map_err(|error| anyhow::anyhow!("a histogram of {name} cannot be added: {error}"))
@@ -104,6 +104,9 @@ fn add(sum: &mut Load, load: &Load) {
         sum.planned += bin.planned;
         sum.sent += bin.sent;
         sum.delivered += bin.delivered;
+        sum.logins_due += bin.logins_due;
+        let longest = [sum.login_max_seconds, bin.login_max_seconds];
+        sum.login_max_seconds = longest.into_iter().flatten().reduce(f64::max);
         (sum.p50_seconds, sum.p99_seconds) = (None, None);
         sum.max_seconds = [sum.max_seconds, bin.max_seconds].into_iter().flatten().reduce(f64::max);
     }

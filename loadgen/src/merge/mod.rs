@@ -9,6 +9,7 @@
 //! weighted by the waiting time in each shard.
 
 mod load;
+mod logins;
 mod logs;
 mod server;
 mod shard;
@@ -61,7 +62,8 @@ fn merge_reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report>
     for shard in &shards {
         shard.check_same_test(first)?;
     }
-    let load = load::merge(&shards)?;
+    let mut load = load::merge(&shards)?;
+    load.logins = logins::merge(&shards)?;
     let generator = load::worst_generator(&shards);
     let server_data = server::merge(&shards);
     let findings = server_data.findings.as_ref().zip(server_data.watched_seconds);
@@ -82,6 +84,7 @@ fn merge_reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report>
         started_unix_seconds: started,
         interrupted: shards.iter().any(|shard| shard.report.interrupted),
         settings: shard::merge_settings(&shards),
+        telemetry: first.report.telemetry.clone(),
         program: None,
         load,
         generator,

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::accounts::{Account, Accounts};
 use super::mix::Mix;
 use super::objective::Objective;
 use super::schedule::Arrivals;
 use super::stages::{MAX_RATE, Stages};
+use super::storm::Storm;
 use super::target::Target;
 
 /// How many channels there are by default.
@@ -63,6 +65,11 @@ pub(crate) struct LoadArgs {
     /// stay for half a second and leave; at most 256 at a time.
     #[arg(long, value_name = "RATE", default_value = "0", value_parser = parse_rate)]
     pub(crate) churn: f64,
+    /// Reconnect storms: so often, this part of the connections drops at once
+    /// and logs in again, such as 5s:20%. These connections receive and do not
+    /// send; the latency of their logins counts from the storm.
+    #[arg(long, value_name = "EVERY:PERCENT")]
+    pub(crate) storm: Option<Storm>,
     /// Length of a message's text. A text is never shorter than the data that
     /// the measurement needs: a smaller value has no effect.
     #[arg(long, value_name = "BYTES", default_value_t = 80)]
@@ -79,7 +86,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "COMMAND:WEIGHT,…")]
     pub(crate) mix: Option<Mix>,
     /// An objective, such as p99<50ms; repeatable. For latency: p50, p90, p99,
-    /// p99.9, max, and the same with the prefix service., send_lag. or
+    /// p99.9, max, and the same with the prefix service., login., send_lag. or
     /// receive_lag.; for counts or shares: lost, duplicated, out_of_order,
     /// error_replies; for the server's event loop, with --telemetry:
     /// blocking.events, blocking.seconds, blocking.share.
@@ -102,6 +109,36 @@ pub(crate) struct LoadArgs {
     /// The server's password.
     #[arg(long, value_name = "PASSWORD", value_parser = parse_word)]
     pub(crate) pass: Option<String>,
+    /// Use HTTP/2 instead of HTTP/1.1: with https:// as agreed in the TLS
+    /// handshake, with http:// without asking.
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// Requests that each HTTP/2 connection has in progress at most.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000), requires = "http2")]
+    pub(crate) streams: u16,
+    /// Log in with SASL PLAIN; `{n}` is the number of the connection, such as
+    /// load{n}:secret.
+    #[arg(long, value_name = "NAME:PASSWORD", conflicts_with = "sasl_file")]
+    pub(crate) sasl: Option<Account>,
+    /// A file of accounts for SASL PLAIN, one NAME:PASSWORD per line: one for
+    /// each connection, in turn.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sasl_file: Option<PathBuf>,
+    /// Verify the target's certificate with the certificates of this PEM file
+    /// instead of those of the system; for a target such as ircs://HOST:6697 or
+    /// https://HOST/.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Accept any certificate of the target.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// The name that the target's certificate must have, and that the target is
+    /// asked for [default: the host of the target].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_name: Option<String>,
+    /// Resume TLS sessions, so that only the first handshakes are full ones.
+    #[arg(long)]
+    pub(crate) tls_resume: bool,
     /// The operator login for `oper` of the mix.
     #[arg(long, value_name = "NAME:PASSWORD")]
     pub(crate) oper: Option<Login>,
@@ -113,10 +150,82 @@ impl LoadArgs {
         self.rooms.unwrap_or_else(|| DEFAULT_ROOMS.min(self.connections / 2))
     }
 
+    /// Returns the accounts of the connections.
+    ///
+    /// # Errors
+    ///
+    /// If there are some and the target is a web server, or the file of
+    /// accounts cannot be read.
+    pub(super) fn accounts(&self, is_web: bool) -> anyhow::Result<Accounts> {
+        if is_web && (self.sasl.is_some() || self.sasl_file.is_some()) {
+            anyhow::bail!("--sasl and --sasl-file need an IRC target");
+        }
+        match (&self.sasl, &self.sasl_file) {
+            (Some(account), _) => Ok(Accounts::new(account.clone())),
+            (None, Some(path)) => Accounts::read_file(path),
+            (None, None) => Ok(Accounts::default()),
+        }
+    }
+
+    /// Checks that `storm` is possible in a run of this duration.
+    pub(super) fn check_storm(&self, is_web: bool, storm: Storm, duration: Duration) -> anyhow::Result<()> {
+        if is_web {
+            anyhow::bail!("--storm needs an IRC target, because a web target has no login");
+        }
+        if storm.every >= duration {
+            anyhow::bail!(
+                "--storm {} is not shorter than the run of {}, so there would be no storm",
+                humantime::format_duration(storm.every),
+                humantime::format_duration(duration)
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns the options of TLS.
+    ///
+    /// # Errors
+    ///
+    /// If there are some, and the target has no TLS.
+    pub(super) fn tls(&self, target_has_tls: bool) -> anyhow::Result<TlsOptions> {
+        let given = [
+            ("--tls-ca", self.tls_ca.is_some()),
+            ("--insecure", self.insecure),
+            ("--tls-name", self.tls_name.is_some()),
+            ("--tls-resume", self.tls_resume),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|&(_, is_given)| is_given && !target_has_tls) {
+            anyhow::bail!("{flag} needs a target with TLS, such as ircs://HOST:6697 or https://HOST/");
+        }
+        Ok(TlsOptions {
+            ca: self.tls_ca.clone(),
+            is_insecure: self.insecure,
+            name: self.tls_name.clone(),
+            resume: self.tls_resume,
+            is_http2: self.http2,
+        })
+    }
+
     /// Returns [`MAX_VISITORS`], or 0 if the load has no visitors.
     pub(crate) const fn max_visitors(&self) -> u64 {
         if self.churn > 0.0 { MAX_VISITORS as u64 } else { 0 }
     }
+}
+
+/// How the connections use TLS, for a target that has it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsOptions {
+    /// The file of the certificates that the target is verified with; `None`
+    /// for those of the system.
+    pub(crate) ca: Option<PathBuf>,
+    /// Whether any certificate is accepted.
+    pub(crate) is_insecure: bool,
+    /// The name of the target; `None` for the host that it is reached at.
+    pub(crate) name: Option<String>,
+    /// Whether sessions are resumed.
+    pub(crate) resume: bool,
+    /// Whether a web target must speak HTTP/2.
+    pub(crate) is_http2: bool,
 }
 
 /// A name and a password.

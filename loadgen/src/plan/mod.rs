@@ -1,25 +1,30 @@
 //! The plan of a run: flags checked and completed.
 
+mod accounts;
 mod args;
 mod mix;
 mod objective;
 mod rng;
 mod schedule;
 mod stages;
+mod storm;
 mod target;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use accounts::{Account, Accounts};
 pub(crate) use args::{
-    LoadArgs, Login, MAX_VISITORS, parse_duration, parse_percent, parse_positive_rate, parse_target,
+    LoadArgs, Login, MAX_VISITORS, TlsOptions, parse_duration, parse_percent, parse_positive_rate,
+    parse_target,
 };
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;
 pub(crate) use schedule::{Arrivals, Due, Schedule};
 pub(crate) use stages::{Stages, nanoseconds};
+pub(crate) use storm::Storm;
 pub(crate) use target::Target;
 
 /// The longest payload: with prefix, channel and line end it fits into the 512
@@ -34,7 +39,7 @@ const SETTLE_TIME: Duration = Duration::from_millis(500);
 pub(crate) struct Plan {
     /// `HOST:PORT` of the server.
     pub(crate) target: String,
-    /// Number of connections.
+    /// Number of connections that measure the deliveries.
     pub(crate) connections: usize,
     /// Number of channels that the connections are spread over.
     pub(crate) channels: usize,
@@ -59,6 +64,10 @@ pub(crate) struct Plan {
     pub(crate) max_receive_lag: Duration,
     /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
+    /// The reconnect storms.
+    pub(crate) storm: Option<Storm>,
+    /// Number of further connections, which reconnect in storms.
+    pub(crate) storm_clients: usize,
     /// The length of a message's text, in bytes.
     pub(crate) payload_bytes: usize,
     /// The seed of senders and commands.
@@ -74,10 +83,17 @@ pub(crate) struct Plan {
     /// The local addresses that the connections come from in turn; empty if the
     /// system chooses them.
     pub(crate) from: Vec<IpAddr>,
+    /// How many requests an HTTP/2 connection has in progress at most; `None`
+    /// for HTTP/1.1.
+    pub(crate) http2_streams: Option<usize>,
     /// The beginning of every nick.
     pub(crate) nick_prefix: String,
     /// The server's password.
     pub(crate) pass: Option<String>,
+    /// The accounts that the connections log in with.
+    pub(crate) accounts: Accounts,
+    /// How the connections use TLS, if the target has it.
+    pub(crate) tls: TlsOptions,
     /// Name and password for `OPER`.
     pub(crate) oper: Option<Login>,
 }
@@ -86,8 +102,11 @@ impl Plan {
     /// Checks the flags against each other and fills in the defaults that
     /// depend on several flags.
     pub(crate) fn new(target: String, args: LoadArgs, default_mix: &str) -> anyhow::Result<Self> {
-        let connections = usize::try_from(args.connections)?;
-        let is_web = target.parse().is_ok_and(|target: Target| target.is_web());
+        let storm_clients = args.storm.map_or(0, |storm| storm.clients(args.connections));
+        let connections = usize::try_from(args.connections)?.saturating_sub(storm_clients);
+        let parsed = target.parse::<Target>().ok();
+        let is_web = parsed.as_ref().is_some_and(Target::is_web);
+        let tls = args.tls(parsed.as_ref().is_some_and(Target::has_tls))?;
         let channels = if is_web { 1 } else { usize::try_from(args.rooms())? };
         if !is_web && channels * 2 > connections {
             anyhow::bail!(
@@ -96,6 +115,14 @@ impl Plan {
                 connections / 2
             );
         }
+        let stages = args.stages.clone().unwrap_or_else(|| Stages::constant(args.rate, args.duration));
+        if let Some(storm) = args.storm {
+            args.check_storm(is_web, storm, stages.duration())?;
+        }
+        if args.http2 && !is_web {
+            anyhow::bail!("--http2 needs a target such as http://127.0.0.1:8080/ or https://HOST/");
+        }
+        let accounts = args.accounts(is_web)?;
         if args.payload > MAX_PAYLOAD_BYTES {
             anyhow::bail!(
                 "--payload {} does not fit into a line; use at most {MAX_PAYLOAD_BYTES}",
@@ -115,7 +142,7 @@ impl Plan {
             target,
             connections,
             channels,
-            stages: args.stages.unwrap_or_else(|| Stages::constant(args.rate, args.duration)),
+            stages,
             arrivals: args.arrivals,
             ramp: args.ramp,
             settle: SETTLE_TIME,
@@ -124,6 +151,8 @@ impl Plan {
             max_send_lag,
             max_receive_lag: if is_receive_lag_limited { max_send_lag } else { Duration::MAX },
             churn: args.churn,
+            storm: args.storm,
+            storm_clients,
             payload_bytes: args.payload,
             seed: args.seed,
             mix,
@@ -131,8 +160,11 @@ impl Plan {
             hlog: None,
             threads: args.threads,
             from: args.from,
+            http2_streams: args.http2.then_some(usize::from(args.streams)),
             nick_prefix: args.nick_prefix,
             pass: args.pass,
+            accounts,
+            tls,
             oper: args.oper,
         })
     }
@@ -175,6 +207,13 @@ impl Plan {
         self.ramp * id / connections
     }
 
+    /// Returns the time from the opening of the first connection to the opening
+    /// of connection `index` of those that reconnect in storms.
+    pub(crate) fn storm_connect_delay(&self, index: usize) -> Duration {
+        let index = u32::try_from(index).unwrap_or(0);
+        self.ramp * index / u32::try_from(self.storm_clients).unwrap_or(1).max(1)
+    }
+
     /// Returns how many connections must be ready: with fewer, nothing is
     /// measured.
     pub(crate) const fn required_connections(&self) -> usize {
@@ -201,7 +240,7 @@ fn web_mix(requested: Option<Mix>) -> anyhow::Result<Mix> {
     let get: Mix = Action::Get.as_str().parse().map_err(anyhow::Error::msg)?;
     match requested {
         Some(mix) if mix != get => {
-            anyhow::bail!("--mix has chat commands, but an http:// target knows only `get`")
+            anyhow::bail!("--mix has chat commands, but an http:// or https:// target knows only `get`")
         }
         _ => Ok(get),
     }

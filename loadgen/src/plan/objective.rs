@@ -29,6 +29,8 @@ pub(crate) enum Metric {
     Latency(Quantile),
     /// The time from send to receipt.
     Service(Quantile),
+    /// The time until a connection is ready, in storms if there are some.
+    Login(Quantile),
     /// The time from due time to send. It limits the generator, not the server.
     SendLag(Quantile),
     /// How late the generator's receiving loop was. It limits the generator,
@@ -71,9 +73,10 @@ const OTHER_METRICS: [(&str, Metric); 7] = [
 type TimeMetric = (&'static str, fn(Quantile) -> Metric);
 
 /// The metrics that are times, each with the prefix of its name.
-const TIME_METRICS: [TimeMetric; 4] = [
+const TIME_METRICS: [TimeMetric; 5] = [
     ("", Metric::Latency),
     ("service.", Metric::Service),
+    ("login.", Metric::Login),
     ("send_lag.", Metric::SendLag),
     ("receive_lag.", Metric::ReceiveLag),
 ];
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn every_metric_has_a_unique_name_that_parses() {
         let names: std::collections::BTreeSet<_> = Metric::all().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), 27);
+        assert_eq!(names.len(), 32);
         for (name, metric) in Metric::all() {
             let limit = if metric.is_time() { "1s" } else { "1%" };
             let limit = if metric == Metric::BlockingEvents { "1" } else { limit };

@@ -24,12 +24,14 @@ pub(crate) enum FailureKind {
     Protocol,
     /// The connection could not be opened for another reason.
     Connect,
+    /// The TLS handshake failed.
+    Tls,
 }
 
 impl FailureKind {
     /// Every kind, in the order in which reports list them.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Refused, Self::Reset, Self::Closed, Self::Timeout, Self::Protocol, Self::Connect];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Refused, Self::Reset, Self::Closed, Self::Timeout, Self::Protocol, Self::Connect, Self::Tls];
 
     /// Returns its name in reports.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
             Self::Connect => "connect",
+            Self::Tls => "tls",
         }
     }
 }
@@ -91,6 +94,11 @@ impl Failure {
     /// Returns the failure of a connection whose target did not answer in time.
     pub(crate) fn timeout(text: String) -> Self {
         Self { kind: FailureKind::Timeout, text }
+    }
+
+    /// Returns the failure of a TLS handshake.
+    pub(crate) const fn tls(text: String) -> Self {
+        Self { kind: FailureKind::Tls, text }
     }
 
     /// Returns the failure of a target that violated the protocol with `line`.

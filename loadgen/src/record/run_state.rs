@@ -7,7 +7,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::live::count;
 use super::payload::Payload;
 use super::sequence::Arrival;
-use super::{Counts, Failure, Failures, Inbox, IntervalLatencies, LiveCounters, Receipt, Recorder, Visit};
+use super::{
+    Counts, Failure, Failures, Inbox, IntervalLatencies, LiveCounters, LoginRecorder, Receipt, Recorder,
+    Visit,
+};
 use crate::plan::{Plan, channel_name, nanoseconds};
 
 /// One run: its plan, its clock, its counters and recorders.
@@ -19,6 +22,8 @@ pub(crate) struct RunState {
     pub(crate) run: u32,
     /// Failures of connections.
     pub(crate) failures: Failures,
+    /// How long connections take until they are ready.
+    pub(crate) logins: LoginRecorder,
     /// Counters that can be read during the run.
     pub(crate) live: LiveCounters,
     start: OnceLock<Instant>,
@@ -33,10 +38,12 @@ impl RunState {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let recorders = (0..plan.threads).map(|_| Mutex::new(Recorder::new(&plan))).collect();
         let issued = (0..plan.connections).map(|_| AtomicU64::new(0)).collect();
+        let logins = LoginRecorder::new(plan.duration());
         Self {
             plan,
             run: now.subsec_nanos() ^ std::process::id().rotate_left(16),
             failures: Failures::default(),
+            logins,
             live: LiveCounters::default(),
             start: OnceLock::new(),
             recorders,

@@ -8,8 +8,9 @@ mod verdict;
 
 pub(crate) use document::{
     Blocking, Clock, CommandCount, Commands, Connections, Coverage, Deliveries, Generator, Histograms, Load,
-    LoadTimeline, MAX_NAMED_CHANNELS, MinimalLoad, Program, Report, Rooms, RunOutcome, SCHEMA, Settings,
-    Share, SpectrumPoint, StageLoad, Tail, TaskPolls, TimelineBin, Timing, Visitors, decode, encode,
+    LoadTimeline, LoginHistograms, Logins, MAX_NAMED_CHANNELS, MinimalLoad, Program, Report, Rooms,
+    RunOutcome, SCHEMA, Settings, Share, SpectrumPoint, StageLoad, Storms, Tail, TaskPolls, TimelineBin,
+    Timing, Visitors, decode, encode,
 };
 pub(crate) use html::html;
 pub(crate) use read::{parse, read, read_whole};

@@ -43,6 +43,7 @@ fn actual(
     match objective.metric() {
         Metric::Latency(quantile) => quantile_seconds(load.latency.as_ref(), quantile),
         Metric::Service(quantile) => quantile_seconds(load.service.as_ref(), quantile),
+        Metric::Login(quantile) => quantile_seconds(load.logins.judged(), quantile),
         Metric::SendLag(quantile) => quantile_seconds(load.send_lag.as_ref(), quantile),
         Metric::ReceiveLag(quantile) => quantile_seconds(generator.receive_lag.as_ref(), quantile),
         Metric::Lost => part(deliveries.lost, deliveries.expected, share),

@@ -1,28 +1,35 @@
 //! The driver for the chat protocol.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::driver::Driver;
 use super::fleet::Fleet;
+use super::storm::StormClients;
 use super::{Progress, Stop, churn, reconcile};
 use crate::irc::{ChatOutlet, Member};
+use crate::net::Connector;
 use crate::record::{Recorder, RunState};
 
 /// The chat clients of a run.
 #[derive(Debug)]
 pub(crate) struct ChatDriver {
     state: Arc<RunState>,
-    address: SocketAddr,
+    connector: Connector,
     fleet: Fleet,
     members: Vec<Member>,
+    storm: Option<StormClients>,
 }
 
 impl ChatDriver {
     /// Starts the clients.
-    pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
-        let fleet = Fleet::launch(state, address);
-        Self { state: Arc::clone(state), address, fleet, members: Vec::new() }
+    ///
+    /// # Errors
+    ///
+    /// If the thread of the storms cannot be started.
+    pub(crate) fn launch(state: &Arc<RunState>, connector: Connector) -> std::io::Result<Self> {
+        let storm = StormClients::launch(state, &connector)?;
+        let fleet = Fleet::launch(state, &connector);
+        Ok(Self { state: Arc::clone(state), connector, fleet, members: Vec::new(), storm })
     }
 }
 
@@ -31,7 +38,13 @@ impl Driver for ChatDriver {
 
     async fn wait_until_ready(&mut self, stop: &mut Stop, progress: &mut Progress) -> usize {
         self.members = self.fleet.wait_until_joined(stop, progress).await;
-        self.members.len()
+        let failed = match &mut self.storm {
+            Some(storm) if self.members.len() >= self.state.plan.required_connections() => {
+                storm.wait_until_connected(stop).await
+            }
+            _ => 0,
+        };
+        self.members.len().saturating_sub(failed)
     }
 
     fn outlet(&self) -> ChatOutlet {
@@ -39,10 +52,19 @@ impl Driver for ChatDriver {
     }
 
     async fn run_visitors(&self) {
-        churn::churn(Arc::clone(&self.state), self.address).await;
+        let storms = async {
+            match &self.storm {
+                Some(storm) => storm.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(churn::churn(Arc::clone(&self.state), self.connector.clone()), storms);
     }
 
     async fn finish(self, planned: u64, end_ns: u64) -> Recorder {
+        if let Some(storm) = self.storm {
+            storm.finish().await;
+        }
         let inboxes = self.fleet.disconnect().await;
         let mut received = self.state.total_at_end();
         reconcile::reconcile(&self.state, &self.members, &inboxes, planned, end_ns, &mut received);

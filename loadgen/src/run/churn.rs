@@ -1,7 +1,6 @@
 //! Visitors: extra clients that connect, register, join a measured channel,
 //! receive for a while and quit.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::irc::Session;
+use crate::net::Connector;
 use crate::plan::MAX_VISITORS;
 use crate::record::{Failure, RunState};
 
@@ -18,25 +18,25 @@ const VISIT_DURATION: Duration = Duration::from_millis(500);
 /// Starts visitors at the plan's rate until the caller drops this future, but
 /// skips a visitor while [`MAX_VISITORS`] are connected. Visitors are not
 /// members: they do not change what the members should receive.
-pub(crate) async fn churn(state: Arc<RunState>, address: SocketAddr) {
+pub(crate) async fn churn(state: Arc<RunState>, connector: Connector) {
     if state.plan.churn <= 0.0 {
         return std::future::pending().await;
     }
     let pause = Duration::from_secs_f64(1.0 / state.plan.churn);
     let mut due = Instant::now();
     let mut visits = JoinSet::new();
-    for number in state.plan.connections.. {
+    for number in state.plan.connections + state.plan.storm_clients.. {
         sleep_until(due).await;
         due += pause;
         while visits.try_join_next().is_some() {}
         if visits.len() < MAX_VISITORS {
-            visits.spawn(visit(Arc::clone(&state), address, number));
+            visits.spawn(visit(Arc::clone(&state), connector.clone(), number));
         }
     }
 }
 
-async fn visit(state: Arc<RunState>, address: SocketAddr, number: usize) {
-    let open = Session::open(&state, address, number, state.channel_name(number));
+async fn visit(state: Arc<RunState>, connector: Connector, number: usize) {
+    let open = Session::open(&state, &connector, number, state.channel_name(number), "");
     match timeout(state.plan.timeout, open).await {
         Ok(Ok(mut session)) => {
             if let Ok(failure) = timeout(VISIT_DURATION, session.receive()).await {

@@ -1,6 +1,5 @@
 //! The chat clients of a run: connects them, waits for them, disconnects them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Stop;
 use super::progress::Progress;
 use crate::irc::{Member, Session};
+use crate::net::Connector;
 use crate::record::{Failure, Inbox, RunState, count};
 
 /// How long the clients may take to quit.
@@ -31,15 +31,15 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Starts the clients, spread over the plan's ramp.
-    pub(crate) fn launch(state: &Arc<RunState>, address: SocketAddr) -> Self {
+    pub(crate) fn launch(state: &Arc<RunState>, connector: &Connector) -> Self {
         let plan = &state.plan;
         let (joined_sender, joined) = mpsc::channel(plan.connections);
         let (quit, quit_requested) = watch::channel(false);
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
-            let client =
-                ChatClient { state: Arc::clone(state), address, id, joined_sender: joined_sender.clone() };
+            let (state, connector) = (Arc::clone(state), connector.clone());
+            let client = ChatClient { state, connector, id, joined_sender: joined_sender.clone() };
             let at = begin + plan.connect_delay(id);
             clients.spawn(client.run(at, quit_requested.clone()));
         }
@@ -93,7 +93,7 @@ impl Fleet {
 
 struct ChatClient {
     state: Arc<RunState>,
-    address: SocketAddr,
+    connector: Connector,
     id: usize,
     joined_sender: mpsc::Sender<Option<Member>>,
 }
@@ -113,6 +113,7 @@ impl ChatClient {
             }
         };
         let live = &self.state.live;
+        self.state.logins.on_first(at.elapsed());
         count(&live.joined, 1);
         let _ = self.joined_sender.send(Some(session.member())).await;
         tokio::select! {
@@ -129,7 +130,7 @@ impl ChatClient {
         sleep_until(at).await;
         let limit = self.state.plan.timeout;
         let channel = self.state.channel_name(self.id);
-        match timeout(limit, Session::open(&self.state, self.address, self.id, channel)).await {
+        match timeout(limit, Session::open(&self.state, &self.connector, self.id, channel, "")).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
                 let limit = humantime::format_duration(limit);

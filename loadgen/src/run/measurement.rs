@@ -10,7 +10,7 @@ use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{Bins, FailureKind, Recorder, RunState, SlowDeliveries};
 use crate::report::text::units::duration;
 use crate::report::{
-    Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, LoadTimeline, Rooms,
+    Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, LoadTimeline, Logins, Rooms,
     SpectrumPoint, StageLoad, TimelineBin, Timing, Visitors, encode,
 };
 use crate::self_monitor::SelfMonitor;
@@ -134,6 +134,7 @@ fn load(state: &RunState, record: &RunRecord) -> Load {
         send_lag: Timing::from_histogram(&send_lag),
         stages: stages(state, pace, received),
         rooms: Rooms::from_counts(&received.channels),
+        logins: Logins::from_record(&state.logins, state.plan.storm_clients),
         visitors: Visitors::from_counts(received.visits, &received.visitors),
         spectrum: spectrum(&received.latency),
         histograms: Histograms {
@@ -167,7 +168,9 @@ fn timeline(state: &RunState, pace: &PacerFigures, received: &Recorder) -> LoadT
     let width = Bins::new(state.plan.duration()).width();
     let timeline = &received.timeline;
     let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
+    let storms = state.logins.storms();
     let bin = |(bin, counts): (usize, &SendCounts)| {
+        let logins = storms.timeline[bin];
         let latency = &timeline.latency[bin];
         let longest = timeline.longest_ns[bin];
         let quantile = |q| (!latency.is_empty()).then(|| seconds(latency.value_at_quantile(q).min(longest)));
@@ -178,6 +181,8 @@ fn timeline(state: &RunState, pace: &PacerFigures, received: &Recorder) -> LoadT
             p50_seconds: quantile(0.5),
             p99_seconds: quantile(0.99),
             max_seconds: quantile(1.0).map(|_| seconds(longest)),
+            logins_due: logins.due,
+            login_max_seconds: (logins.due > 0).then(|| seconds(logins.longest_ns)),
         }
     };
     let bins = pace.timeline.iter().enumerate().map(bin).collect();

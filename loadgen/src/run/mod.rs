@@ -9,6 +9,7 @@ mod measurement;
 mod pacer;
 mod progress;
 mod reconcile;
+mod storm;
 mod web;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub(crate) use measurement::{Measurement, spectrum};
 pub(crate) use progress::Progress;
 
 use crate::metrics;
-use crate::net;
+use crate::net::Connector;
 use crate::outlet::Outlet;
 use crate::plan::{Plan, Target};
 use crate::record::{IntervalLog, RunState};
@@ -43,13 +44,17 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
         Ok(target) => target,
         Err(reason) => return Measurement::without_figures(&state, reason),
     };
-    let address = net::resolve(target.address()).await;
-    let address = address.and_then(|address| net::check_from(&state.plan.from, address).map(|()| address));
-    match address {
-        Ok(address) if target.is_web() => {
-            run_with_driver(&state, WebDriver::launch(&state, &target, address), stop, progress).await
+    match Connector::new(&state, &target).await {
+        Ok(connector) if target.is_web() => {
+            run_with_driver(&state, WebDriver::launch(&state, &target, &connector), stop, progress).await
         }
-        Ok(address) => run_with_driver(&state, ChatDriver::launch(&state, address), stop, progress).await,
+        Ok(connector) => match ChatDriver::launch(&state, connector) {
+            Ok(driver) => run_with_driver(&state, driver, stop, progress).await,
+            Err(error) => {
+                let reason = format!("the thread of the storms cannot be started: {error}");
+                Measurement::without_figures(&state, reason)
+            }
+        },
         Err(reason) => Measurement::without_figures(&state, reason),
     }
 }

@@ -1,6 +1,5 @@
-//! The driver for HTTP/1.1.
+//! The driver for HTTP.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::driver::Driver;
 use super::{Progress, Stop};
+use crate::net::Connector;
 use crate::plan::{Due, Target};
 use crate::record::{Failure, Recorder, RunState};
-use crate::web::{PageConnection, WebClient, WebOutlet};
+use crate::web::{Http2Stream, PageConnection, PageSource, WebClient, WebOutlet};
 
 /// Maximum number of requests that wait for a free connection. Further requests
 /// are skipped, so that the generator's memory stays bounded if the target
@@ -36,7 +36,7 @@ pub(crate) struct WebDriver {
 
 impl WebDriver {
     /// Opens the connections, spread over the plan's ramp.
-    pub(crate) fn launch(state: &Arc<RunState>, target: &Target, address: SocketAddr) -> Self {
+    pub(crate) fn launch(state: &Arc<RunState>, target: &Target, connector: &Connector) -> Self {
         let plan = &state.plan;
         let (queue, queued) = async_channel::bounded(MAX_QUEUED_REQUESTS);
         let (opened_sender, opened) = mpsc::channel(plan.connections);
@@ -44,7 +44,7 @@ impl WebDriver {
         let begin = Instant::now();
         for id in 0..plan.connections {
             let at = begin + plan.connect_delay(id);
-            let page = page(state, target, address, id);
+            let page = page(state, target, connector, id);
             let client = run_client(Arc::clone(state), id, page, queued.clone(), at, opened_sender.clone());
             clients.spawn(client);
         }
@@ -91,18 +91,21 @@ impl Driver for WebDriver {
     }
 }
 
-fn page(state: &Arc<RunState>, target: &Target, address: SocketAddr, id: usize) -> PageConnection {
+fn page(state: &RunState, target: &Target, connector: &Connector, id: usize) -> PageSource {
     let (host, path) = match target {
         Target::Web { host, path, .. } => (host.clone(), path.clone()),
-        Target::Chat { address } => (address.clone(), "/".to_owned()),
+        Target::Chat { address, .. } => (address.clone(), "/".to_owned()),
     };
-    PageConnection::new(Arc::clone(state), address, host, path, id)
+    match target.uri().filter(|_| state.plan.http2_streams.is_some()) {
+        Some(uri) => PageSource::Http2(Http2Stream::new(connector.clone(), uri, id)),
+        None => PageSource::Http1(PageConnection::new(connector.clone(), host, path, id)),
+    }
 }
 
 async fn run_client(
     state: Arc<RunState>,
     id: usize,
-    page: PageConnection,
+    page: PageSource,
     queued: Receiver<Due>,
     at: Instant,
     opened_sender: mpsc::Sender<bool>,
@@ -115,7 +118,15 @@ async fn run_client(
     });
     match opened {
         Ok(mut client) => {
+            state.logins.on_first(at.elapsed());
             let _ = opened_sender.send(true).await;
+            // They end with this task.
+            let mut further_streams = JoinSet::new();
+            for _ in 1..state.plan.http2_streams.unwrap_or(1) {
+                if let Some(mut client) = client.another_stream() {
+                    further_streams.spawn(async move { client.run().await });
+                }
+            }
             client.run().await;
         }
         Err(failure) => {

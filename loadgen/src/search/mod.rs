@@ -33,6 +33,9 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     if hunt.load.stages.is_some() {
         anyhow::bail!("--stages cannot be used with search, which chooses the rates itself");
     }
+    if hunt.output.html.is_some() {
+        anyhow::bail!("--html cannot be used with search, which has no page; use --json");
+    }
     let limits = Limits {
         first: hunt.load.rate.clamp(MIN_RATE, args.max_rate.max(MIN_RATE)),
         lowest: MIN_RATE,

@@ -1,11 +1,11 @@
-//! The client that sends requests on one connection.
+//! The client that sends requests on one connection or stream.
 
 use std::sync::Arc;
 
 use async_channel::Receiver;
 use tokio::time::timeout;
 
-use super::page::PageConnection;
+use super::page_source::PageSource;
 use crate::plan::Due;
 use crate::record::{Failure, RunState, count};
 
@@ -14,12 +14,15 @@ use crate::record::{Failure, RunState, count};
 pub(crate) struct WebClient {
     state: Arc<RunState>,
     id: usize,
-    page: PageConnection,
+    page: PageSource,
     queue: Receiver<Due>,
     /// When the connection became free, in nanoseconds since the measurement
     /// began.
     free_since_ns: u64,
+    /// Whether its connection counts as open; never set for the further
+    /// streams of a connection.
     is_up: bool,
+    is_further_stream: bool,
 }
 
 impl WebClient {
@@ -28,14 +31,29 @@ impl WebClient {
     pub(crate) async fn open(
         state: &Arc<RunState>,
         id: usize,
-        page: PageConnection,
+        page: PageSource,
         queue: Receiver<Due>,
     ) -> Result<Self, Failure> {
         let state = Arc::clone(state);
-        let mut client = Self { state, id, page, queue, free_since_ns: 0, is_up: false };
+        let mut client =
+            Self { state, id, page, queue, free_since_ns: 0, is_up: false, is_further_stream: false };
         client.page.get().await?;
         client.record_is_up(true);
         Ok(client)
+    }
+
+    /// Returns a client for another stream of the same connection; `None` with
+    /// HTTP/1.1.
+    pub(crate) fn another_stream(&self) -> Option<Self> {
+        Some(Self {
+            state: Arc::clone(&self.state),
+            id: self.id,
+            page: self.page.another_stream()?,
+            queue: self.queue.clone(),
+            free_since_ns: 0,
+            is_up: false,
+            is_further_stream: true,
+        })
     }
 
     /// Sends requests until no more can become due.
@@ -78,6 +96,9 @@ impl WebClient {
     }
 
     fn record_is_up(&mut self, is_up: bool) {
+        if self.is_further_stream {
+            return;
+        }
         let live = &self.state.live;
         match (self.is_up, is_up) {
             (false, true) => count(&live.joined, 1),

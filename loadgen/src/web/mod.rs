@@ -1,9 +1,13 @@
-//! The client side of HTTP/1.1.
+//! The client side of HTTP.
 
 mod client;
+mod http2;
 mod outlet;
 mod page;
+mod page_source;
 
 pub(crate) use client::WebClient;
+pub(crate) use http2::Http2Stream;
 pub(crate) use outlet::WebOutlet;
 pub(crate) use page::PageConnection;
+pub(crate) use page_source::PageSource;

@@ -1,40 +1,30 @@
 //! One connection to a web server, and the page that it requests.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 
-use crate::net;
-use crate::record::{Failure, RunState};
+use crate::net::Connector;
+use crate::record::Failure;
 
 /// The page to request, and a connection that is kept alive if the server
 /// allows it.
 #[derive(Debug)]
 pub(crate) struct PageConnection {
-    address: SocketAddr,
+    connector: Connector,
     host: String,
     path: String,
     number: usize,
-    state: Arc<RunState>,
     connection: Option<SendRequest<Empty<Bytes>>>,
 }
 
 impl PageConnection {
     /// Returns connection `number` for `path` of the server at `address`. It is
     /// not connected yet.
-    pub(crate) const fn new(
-        state: Arc<RunState>,
-        address: SocketAddr,
-        host: String,
-        path: String,
-        number: usize,
-    ) -> Self {
-        Self { address, host, path, number, state, connection: None }
+    pub(crate) const fn new(connector: Connector, host: String, path: String, number: usize) -> Self {
+        Self { connector, host, path, number, connection: None }
     }
 
     /// Sends one request and reads the whole answer. Returns its status.
@@ -70,8 +60,7 @@ impl PageConnection {
         {
             return Ok(true);
         }
-        let stream = net::connect(self.address, self.number, &self.state.plan.from).await;
-        let stream = stream.map_err(|error| Failure::connecting(&error))?;
+        let stream = self.connector.connect(self.number).await?;
         let (connection, driver) = handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
         // The driver ends with the connection. Its failures reach the request.
         tokio::spawn(driver);

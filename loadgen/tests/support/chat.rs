@@ -33,11 +33,19 @@ pub(crate) struct Faults {
     pub(crate) freeze: Option<(Duration, Duration)>,
     /// Closes all connections after this number of messages.
     pub(crate) closes_after: Option<u64>,
+    /// Stops to welcome clients after this number of them.
+    pub(crate) welcomes: Option<u64>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { delivery: |_, _| DeliveryOutcome::Passed, delay: None, freeze: None, closes_after: None }
+        Self {
+            delivery: |_, _| DeliveryOutcome::Passed,
+            delay: None,
+            freeze: None,
+            closes_after: None,
+            welcomes: None,
+        }
     }
 }
 
@@ -62,6 +70,10 @@ pub(crate) struct ServerCounts {
     pub(crate) doubled: u64,
     pub(crate) swapped: u64,
     pub(crate) pongs: u64,
+    /// Clients that were welcomed.
+    pub(crate) welcomed: u64,
+    /// What clients have logged in with by SASL PLAIN, decoded.
+    pub(crate) accounts: Vec<String>,
 }
 
 struct Peer {
@@ -125,6 +137,7 @@ fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
     let mut lines = BufReader::new(stream.try_clone().expect("a second handle"));
     let mut line = String::new();
     let mut nick = String::from("*");
+    let mut negotiates = false;
     while matches!(lines.read_line(&mut line), Ok(1..)) {
         let (verb, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
         let answer = match verb {
@@ -132,9 +145,15 @@ fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
                 rest.clone_into(&mut nick);
                 String::new()
             }
-            "USER" => {
-                format!("PING :are you there\r\n:fake 001 {nick} :welcome\r\n:fake 422 {nick} :no motd\r\n")
+            "CAP" if rest == "END" => hub.lock().expect("no panic").welcome(&nick),
+            "CAP" => {
+                negotiates = true;
+                ":fake CAP * ACK :sasl\r\n".to_owned()
             }
+            "AUTHENTICATE" if rest == "PLAIN" => "AUTHENTICATE +\r\n".to_owned(),
+            "AUTHENTICATE" => hub.lock().expect("no panic").log_in(rest),
+            "USER" if negotiates => String::new(),
+            "USER" => hub.lock().expect("no panic").welcome(&nick),
             "JOIN" => {
                 hub.lock().expect("no panic").join(id, rest, &stream);
                 format!(":{nick} JOIN {rest}\r\n:fake 366 {nick} {rest} :end\r\n")
@@ -160,6 +179,25 @@ fn serve(hub: &Mutex<Hub>, id: u64, stream: TcpStream) {
 }
 
 impl Hub {
+    fn welcome(&mut self, nick: &str) -> String {
+        self.counts.welcomed += 1;
+        if self.faults.welcomes.is_some_and(|limit| self.counts.welcomed > limit) {
+            return String::new();
+        }
+        format!("PING :are you there\r\n:fake 001 {nick} :welcome\r\n:fake 422 {nick} :no motd\r\n")
+    }
+
+    /// Accepts every password except `wrong`.
+    fn log_in(&mut self, encoded: &str) -> String {
+        let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded);
+        let account = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        if account.ends_with("\0wrong") {
+            return ":fake 904 * :SASL authentication failed\r\n".to_owned();
+        }
+        self.counts.accounts.push(account);
+        ":fake 900 * * * :You are logged in\r\n:fake 903 * :SASL authentication successful\r\n".to_owned()
+    }
+
     fn join(&mut self, id: u64, channel: &str, stream: &TcpStream) {
         if !channel.ends_with("-scratch") {
             let stream = stream.try_clone().expect("a second handle");

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::histograms::Histograms;
+use super::logins::Logins;
+use super::timing::{SpectrumPoint, Timing};
 use crate::plan::channel_name;
 use crate::record::Counts;
 
@@ -34,7 +35,11 @@ pub(crate) struct Load {
     /// Channels with lost, duplicated or out-of-order deliveries.
     #[serde(default)]
     pub(crate) rooms: Rooms,
-    /// Deliveries to visitors (`--churn`).
+    /// How long connections took until they were ready.
+    #[serde(default)]
+    pub(crate) logins: Logins,
+    /// Deliveries to visitors: those of `--churn`, and the connections of
+    /// `--storm`.
     #[serde(default)]
     pub(crate) visitors: Visitors,
     /// Points of the distribution of the latency.
@@ -186,47 +191,6 @@ impl Rooms {
     }
 }
 
-/// A distribution of times.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Timing {
-    pub(crate) samples: u64,
-    pub(crate) min_seconds: f64,
-    pub(crate) mean_seconds: f64,
-    pub(crate) p50_seconds: f64,
-    pub(crate) p90_seconds: f64,
-    pub(crate) p99_seconds: f64,
-    pub(crate) p999_seconds: f64,
-    pub(crate) max_seconds: f64,
-}
-
-impl Timing {
-    /// Returns the figures of a histogram of nanoseconds; `None` if it has no
-    /// samples.
-    #[expect(clippy::cast_precision_loss, reason = "three digits are kept")]
-    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Option<Self> {
-        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
-        let quantile = |quantile| seconds(histogram.value_at_quantile(quantile));
-        (!histogram.is_empty()).then(|| Self {
-            samples: histogram.len(),
-            min_seconds: seconds(histogram.min()),
-            mean_seconds: histogram.mean() / 1e9,
-            p50_seconds: quantile(0.5),
-            p90_seconds: quantile(0.9),
-            p99_seconds: quantile(0.99),
-            p999_seconds: quantile(0.999),
-            max_seconds: seconds(histogram.max()),
-        })
-    }
-}
-
-/// A point of a distribution: the share `quantile` of the samples is at most
-/// `seconds`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct SpectrumPoint {
-    pub(crate) quantile: f64,
-    pub(crate) seconds: f64,
-}
-
 /// A run over time, in bins of equal length.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -249,4 +213,9 @@ pub(crate) struct TimelineBin {
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
     pub(crate) max_seconds: Option<f64>,
+    /// Logins of a storm that were due in the bin.
+    #[serde(default)]
+    pub(crate) logins_due: u64,
+    /// The longest of them; `None` if none was due.
+    pub(crate) login_max_seconds: Option<f64>,
 }

@@ -3,8 +3,10 @@
 mod coverage;
 mod histograms;
 mod load;
+mod logins;
 mod minimal;
 mod tail;
+mod timing;
 
 use std::collections::BTreeMap;
 
@@ -12,10 +14,12 @@ pub(crate) use coverage::{Coverage, TaskPolls};
 pub(crate) use histograms::{Histograms, decode, encode};
 pub(crate) use load::{
     CommandCount, Commands, Connections, Deliveries, Load, LoadTimeline, MAX_NAMED_CHANNELS, Rooms,
-    SpectrumPoint, StageLoad, TimelineBin, Timing, Visitors,
+    StageLoad, TimelineBin, Visitors,
 };
+pub(crate) use logins::{LoginHistograms, Logins, Storms};
 pub(crate) use minimal::MinimalLoad;
 pub(crate) use tail::{Clock, Share, Tail};
+pub(crate) use timing::{SpectrumPoint, Timing};
 
 use loopscope::{FindingsDocument, StallsDocument};
 use serde::{Deserialize, Serialize};
@@ -49,6 +53,8 @@ pub(crate) struct Report {
     pub(crate) interrupted: bool,
     /// The settings of the run.
     pub(crate) settings: Settings,
+    /// The URL of the server's telemetry, if it may still run.
+    pub(crate) telemetry: Option<String>,
     /// The command that generated the load, if there is one; `load` is empty in
     /// this case.
     pub(crate) program: Option<Program>,
@@ -102,6 +108,11 @@ pub(crate) struct Settings {
     pub(crate) timeout_seconds: f64,
     #[serde(default)]
     pub(crate) max_send_lag_seconds: f64,
+    /// How many requests an HTTP/2 connection has in progress at most; null for
+    /// other protocols.
+    pub(crate) http2_streams: Option<u64>,
+    /// The time between two reconnect storms; null without storms.
+    pub(crate) storm_every_seconds: Option<f64>,
     /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
     pub(crate) payload_bytes: u64,

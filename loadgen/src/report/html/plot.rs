@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use super::escape::escape;
 use crate::report::text::units::duration;
 
-const PLOT_WIDTH: f64 = 960.0;
+pub(super) const PLOT_WIDTH: f64 = 960.0;
 const PLOT_HEIGHT: f64 = 260.0;
-const LEFT_MARGIN: f64 = 64.0;
-const RIGHT_MARGIN: f64 = 12.0;
+pub(super) const LEFT_MARGIN: f64 = 64.0;
+pub(super) const RIGHT_MARGIN: f64 = 12.0;
 const TOP_MARGIN: f64 = 26.0;
 const BOTTOM_MARGIN: f64 = 26.0;
 
@@ -35,7 +35,25 @@ impl Axis {
         Self::new(begin, end, ticks)
     }
 
-    fn place(&self, x: f64) -> f64 {
+    /// Returns whether a part of the span is on the axis.
+    pub(super) fn shows(&self, begin: f64, end: f64) -> bool {
+        end >= self.begin && begin <= self.end
+    }
+
+    /// Appends the ticks, which begin at `bottom`, and their labels.
+    pub(super) fn push_ticks(&self, svg: &mut String, bottom: f64, baseline: f64) {
+        for (x, label) in &self.ticks {
+            let x = self.place(*x);
+            let _ = writeln!(
+                svg,
+                "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/>\
+                 <text x=\"{x:.1}\" y=\"{baseline}\" text-anchor=\"middle\">{label}</text>"
+            );
+        }
+    }
+
+    /// Returns the horizontal place of `x`.
+    pub(super) fn place(&self, x: f64) -> f64 {
         let share = (x - self.begin) / (self.end - self.begin);
         LEFT_MARGIN + share.clamp(0.0, 1.0) * (PLOT_WIDTH - LEFT_MARGIN - RIGHT_MARGIN)
     }
@@ -112,7 +130,7 @@ impl Plot {
 
     /// Draws a bar of the full height and of a visible width.
     pub(super) fn bar(&mut self, begin: f64, end: f64, label: &str) {
-        if end < self.x.begin || begin > self.x.end {
+        if !self.x.shows(begin, end) {
             return;
         }
         let (left, right) = (self.x.place(begin), self.x.place(end));
@@ -123,6 +141,16 @@ impl Plot {
              <title>{}</title></rect>",
             escape(label)
         );
+    }
+
+    /// Draws a dot for each of `points`, in the colour of `class`.
+    pub(super) fn dots(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
+        for &(x, y) in points {
+            let (x, y) = (self.x.place(x), self.y.place(y));
+            let _ =
+                writeln!(self.body, "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
+        }
+        self.legend.push((class.to_owned(), name.to_owned()));
     }
 
     /// Returns the plot as SVG.
@@ -142,15 +170,7 @@ impl Plot {
                 y + 4.0
             );
         }
-        for (x, label) in &self.x.ticks {
-            let x = self.x.place(*x);
-            let _ = writeln!(
-                svg,
-                "<path class=\"grid\" d=\"M{x:.1} {bottom}v4\"/>\
-                 <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
-                PLOT_HEIGHT - 6.0
-            );
-        }
+        self.x.push_ticks(&mut svg, bottom, PLOT_HEIGHT - 6.0);
         svg.push_str(&self.body);
         let mut x = LEFT_MARGIN;
         for (class, name) in &self.legend {

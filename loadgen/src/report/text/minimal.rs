@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use loopscope::FindingsDocument;
 
-use super::tail::name;
+use super::tail::finding_name;
 use crate::report::document::MinimalLoad;
 
 /// Returns one line for each finding.
@@ -12,7 +12,7 @@ pub(super) fn text(minimal: &[MinimalLoad], findings: &FindingsDocument) -> Stri
     let mut text = String::from("the smallest load at which each finding appears:\n");
     for MinimalLoad { id, mix, rate, not_at } in minimal {
         let finding = findings.findings.iter().find(|finding| finding.id == *id);
-        let name = finding.map_or_else(|| id.clone(), name);
+        let name = finding.map_or_else(|| id.clone(), finding_name);
         let load = match mix {
             None => "connections without commands".to_owned(),
             Some(mix) => format!("{mix} at {rate:.1}/s"),

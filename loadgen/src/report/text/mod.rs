@@ -1,21 +1,22 @@
 //! The report on a terminal. A pure function of the report.
 
 mod coverage;
+mod logins;
 mod minimal;
 mod tail;
+mod timing;
 pub(crate) mod units;
 
-pub(crate) use tail::place;
+pub(crate) use tail::{finding_name, place};
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use loopscope::FindingsDocument;
 
-use super::document::{
-    Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Timing, Visitors,
-};
+use super::document::{Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Visitors};
 use crate::plan::Unit;
+use timing::timing;
 use units::{count, counted, duration};
 
 const BOLD: &str = "\x1b[1m";
@@ -82,8 +83,11 @@ fn push_load(text: &mut String, report: &Report, color: bool) {
     push_row(text, "connections", connections(report));
     push_row(text, "commands", commands(load));
     push_row(text, "exercised", exercised(load));
-    let is_web = report.target.starts_with("http://");
+    let is_web = is_web(report);
     push_row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
+    for (name, value) in logins::rows(report) {
+        push_row(text, name, value);
+    }
     push_row(text, "latency", load.latency.as_ref().map_or_else(|| "nothing delivered".into(), timing));
     if let Some(service) = &load.service {
         push_row(text, "service time", timing(service));
@@ -111,6 +115,10 @@ fn push_load(text: &mut String, report: &Report, color: bool) {
     }
 }
 
+fn is_web(report: &Report) -> bool {
+    report.target.starts_with("http://") || report.target.starts_with("https://")
+}
+
 fn connections(report: &Report) -> String {
     let connections = &report.load.connections;
     let lost = match connections.lost {
@@ -118,12 +126,21 @@ fn connections(report: &Report) -> String {
         lost => format!(", {} lost", count(lost)),
     };
     let (joined, asked) = (count(connections.joined), count(connections.asked));
-    let rooms = if report.target.starts_with("http://") {
-        String::new()
+    let rooms = if is_web(report) {
+        let streams = report.settings.http2_streams;
+        streams.map_or_else(String::new, |streams| {
+            format!(", HTTP/2 with up to {} each", counted(streams, "request"))
+        })
     } else {
         format!(" in {}", counted(report.settings.rooms, "room"))
     };
-    format!("{joined} of {asked}{rooms}{lost}")
+    let storms = storm_clients(report);
+    format!("{joined} of {asked}{rooms}{lost}{storms}")
+}
+
+fn storm_clients(report: &Report) -> String {
+    let storms = report.load.logins.storms.as_ref();
+    storms.map_or_else(String::new, |storms| format!("; {} more reconnect in storms", count(storms.clients)))
 }
 
 fn commands(load: &Load) -> String {
@@ -163,18 +180,6 @@ fn deliveries(load: &Load) -> String {
         count(deliveries.lost),
         count(deliveries.duplicated),
         count(deliveries.out_of_order),
-    )
-}
-
-fn timing(timing: &Timing) -> String {
-    let Timing { p50_seconds, p90_seconds, p99_seconds, p999_seconds, max_seconds, .. } = *timing;
-    format!(
-        "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-        duration(p50_seconds),
-        duration(p90_seconds),
-        duration(p99_seconds),
-        duration(p999_seconds),
-        duration(max_seconds),
     )
 }
 

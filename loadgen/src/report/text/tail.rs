@@ -23,7 +23,7 @@ pub(crate) fn tail(
         }
         for share in &tail.findings {
             let finding = findings.findings.iter().find(|finding| finding.id == share.id);
-            let _ = writeln!(text, "{}", row(share, &finding.map_or_else(|| share.id.clone(), name)));
+            let _ = writeln!(text, "{}", row(share, &finding.map_or_else(|| share.id.clone(), finding_name)));
         }
         let rest = [
             (tail.after_share, "after a stall: its backlog and the usual latency of a message"),
@@ -80,7 +80,7 @@ pub(crate) fn place(site: &Site) -> String {
 }
 
 /// Returns cause and place.
-pub(super) fn name(finding: &Finding) -> String {
+pub(crate) fn finding_name(finding: &Finding) -> String {
     let place = finding.site.as_ref().map(place).unwrap_or_else(|| format!("task {}", finding.task.kind));
     format!("{:<8} {place}", finding.cause.as_str())
 }
