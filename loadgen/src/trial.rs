@@ -34,7 +34,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<Report> {
 
 /// Runs `loadgen hunt`.
 pub(crate) async fn hunt(mut args: HuntArgs) -> anyhow::Result<Report> {
-    hunt::add_default_operator(&mut args);
+    hunt::add_defaults(&mut args);
     refuse_objectives_on_deliveries(&args)?;
     let is_watched = args.server.pid.is_some() || args.server.run.is_some();
     if args.server.target.is_some() && args.server.telemetry.is_none() && !is_watched {
@@ -120,6 +120,7 @@ pub(crate) async fn run_trial(
     progress: &mut Progress,
 ) -> anyhow::Result<Report> {
     let mut plan = plan(args, &server.target)?;
+    plan.visitor_target.clone_from(&server.visitor_target);
     plan.hlog.clone_from(&args.output.hlog);
     let observation = match &server.telemetry {
         Some(url) => Some(Observation::start(url).await?),

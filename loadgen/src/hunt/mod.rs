@@ -36,6 +36,10 @@ pub(crate) const HUNT_MIX: &str = "privmsg:180,join:6,names:4,who:4,topic:2,oper
 pub(crate) const EMBEDDED_HUNT_MIX: &str =
     "privmsg:180,join:6,names:4,who:4,topic:2,oper:2,whois:1,motd:1,chathistory:1";
 
+/// Visitors per second of a hunt for the certificate mistake, which the server
+/// makes in some TLS handshakes.
+const TLS_VISITORS_PER_SECOND: f64 = 20.0;
+
 /// The server of a hunt: the embedded one, or one that already runs.
 #[derive(Debug)]
 pub(crate) struct TargetServer {
@@ -44,6 +48,8 @@ pub(crate) struct TargetServer {
     /// The address for chat connections; empty if a command generates the load
     /// and there is no `--target`.
     pub(crate) target: String,
+    /// Its address for TLS connections, if the visitors use it.
+    pub(crate) visitor_target: Option<Target>,
     /// The URL of its telemetry, if it has any.
     pub(crate) telemetry: Option<String>,
 }
@@ -54,14 +60,22 @@ impl TargetServer {
         let is_watched = args.server.pid.is_some() || args.server.run.is_some();
         if !is_watched && (args.server.target.is_some() || args.server.telemetry.is_some()) {
             let ServerArgs { target, telemetry, .. } = args.server.clone();
-            return Ok(Self { server: None, watched: None, target: target.unwrap_or_default(), telemetry });
+            let target = target.unwrap_or_default();
+            return Ok(Self { server: None, watched: None, target, visitor_target: None, telemetry });
         }
         if let Some(server) = Self::watched(args).await? {
             return Ok(server);
         }
         let server = EmbeddedServer::start(&flags(args), args.output.verbose).await?;
         let telemetry = Some(format!("http://{}", server.telemetry));
-        Ok(Self { target: server.irc.clone(), telemetry, server: Some(server), watched: None })
+        let visitor_target = server.ircs.clone().map(|address| Target::Chat { address, has_tls: true });
+        Ok(Self {
+            target: server.irc.clone(),
+            visitor_target,
+            telemetry,
+            server: Some(server),
+            watched: None,
+        })
     }
 
     /// Watches the server of `--pid` or `--run` from outside.
@@ -77,7 +91,7 @@ impl TargetServer {
             (None, None) => return Ok(None),
         };
         let telemetry = Some(watched.telemetry()?);
-        Ok(Some(Self { server: None, watched: Some(watched), target, telemetry }))
+        Ok(Some(Self { server: None, watched: Some(watched), target, visitor_target: None, telemetry }))
     }
 
     /// Stops the embedded server, or the watch and its command.
@@ -94,12 +108,25 @@ impl TargetServer {
     }
 }
 
-/// Adds an operator login for the clients and the embedded server, unless the
-/// arguments contain a login or `--target`.
-pub(crate) fn add_default_operator(args: &mut HuntArgs) {
-    if args.server.target.is_none() && args.load.oper.is_none() {
+/// Adds what the embedded server needs unless the arguments contain it: an
+/// operator login for the clients and the server, and visitors if it is to make
+/// a mistake in TLS handshakes. Does nothing if there is a `--target`.
+pub(crate) fn add_defaults(args: &mut HuntArgs) {
+    if args.server.target.is_some() {
+        return;
+    }
+    if args.load.oper.is_none() {
         args.load.oper = Some(Login { name: "loadgen".to_owned(), password: "loadgen".to_owned() });
     }
+    if needs_tls(&args.server) && args.load.churn <= 0.0 {
+        args.load.churn = TLS_VISITORS_PER_SECOND;
+    }
+}
+
+/// Returns whether the embedded server is to make a mistake in TLS handshakes.
+fn needs_tls(args: &ServerArgs) -> bool {
+    let site = |text: &String| text.split(['=', '@']).next().map(str::to_owned);
+    args.inject.iter().filter_map(site).any(|site| site == "certificate" || site == "all")
 }
 
 /// Returns the flags of the embedded server.
@@ -125,6 +152,10 @@ fn flags(args: &HuntArgs) -> Vec<OsString> {
     }
     for site in &args.server.inject {
         flag("--inject", site.clone());
+    }
+    if needs_tls(&args.server) {
+        flag("--tls-listen", "127.0.0.1:0".into());
+        flags.push("--tls-self-signed".to_owned());
     }
     flags.into_iter().map(OsString::from).collect()
 }

@@ -28,6 +28,8 @@ pub(crate) struct EmbeddedServer {
     last_line: Arc<Mutex<String>>,
     /// The address for chat connections.
     pub(crate) irc: String,
+    /// The address for chat connections with TLS, if it has any.
+    pub(crate) ircs: Option<String>,
     /// The address of its telemetry.
     pub(crate) telemetry: String,
 }
@@ -55,11 +57,11 @@ impl EmbeddedServer {
         let stdout = child.stdout.take().context("the embedded chat server has no output")?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = timeout(START_TIMEOUT, ready(&mut lines)).await;
-        let Ok(Some((irc, telemetry))) = ready else {
+        let Ok(Some(Addresses { irc, ircs, telemetry })) = ready else {
             bail!("the embedded chat server did not start: {}", last_log_line(&mut child, &last_line).await);
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, last_line, irc, telemetry })
+        Ok(Self { child, last_line, irc, ircs, telemetry })
     }
 
     /// Stops the server.
@@ -80,13 +82,25 @@ impl EmbeddedServer {
     }
 }
 
+/// Where a server listens.
+struct Addresses {
+    irc: String,
+    ircs: Option<String>,
+    telemetry: String,
+}
+
 /// Returns the addresses in the ready line; `None` if the output ends without
 /// it.
-async fn ready(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<(String, String)> {
+async fn ready(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<Addresses> {
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some(addresses) = line.strip_prefix(READY_PREFIX) {
-            let value = |name: &str| addresses.split(' ').find_map(|word| word.strip_prefix(name));
-            return Some((value("irc=")?.to_owned(), value("telemetry=")?.to_owned()));
+            let value =
+                |name: &str| addresses.split(' ').find_map(|word| word.strip_prefix(name)).map(str::to_owned);
+            return Some(Addresses {
+                irc: value("irc=")?,
+                ircs: value("ircs="),
+                telemetry: value("telemetry=")?,
+            });
         }
     }
     None

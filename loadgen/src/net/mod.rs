@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::plan::Target;
+use crate::plan::{Target, TlsOptions};
 use crate::record::{Failure, RunState};
 pub(crate) use stream::Stream;
 use tls::TlsClient;
@@ -43,10 +43,24 @@ impl Connector {
     /// If the name has no address, the addresses of `--from` do not fit, or
     /// there are no certificates to verify the target with.
     pub(crate) async fn new(run: &Arc<RunState>, target: &Target) -> Result<Self, String> {
+        Self::with_tls(run, target, &run.plan.tls).await
+    }
+
+    /// Returns a connector for a server that the generator has started itself:
+    /// it accepts any certificate.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::new`].
+    pub(crate) async fn to_own_server(run: &Arc<RunState>, target: &Target) -> Result<Self, String> {
+        Self::with_tls(run, target, &TlsOptions { is_insecure: true, ..TlsOptions::default() }).await
+    }
+
+    async fn with_tls(run: &Arc<RunState>, target: &Target, options: &TlsOptions) -> Result<Self, String> {
         let from = run.plan.from.clone();
         let address = resolve(target.address()).await?;
         check_from(&from, address)?;
-        let tls = target.has_tls().then(|| TlsClient::new(&run.plan.tls, target)).transpose()?;
+        let tls = target.has_tls().then(|| TlsClient::new(options, target)).transpose()?;
         let tls = tls.map(|tls| (tls, Arc::clone(run)));
         Ok(Self(Arc::new(Settings { address, from, tls })))
     }

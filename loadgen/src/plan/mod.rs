@@ -64,6 +64,9 @@ pub(crate) struct Plan {
     pub(crate) max_receive_lag: Duration,
     /// Visitors per second: extra connections that join and leave again.
     pub(crate) churn: f64,
+    /// Where the visitors connect; `None` for the target. It is a server that
+    /// the generator has started, so its certificate is not verified.
+    pub(crate) visitor_target: Option<Target>,
     /// The reconnect storms.
     pub(crate) storm: Option<Storm>,
     /// Number of further connections, which reconnect in storms.
@@ -151,6 +154,7 @@ impl Plan {
             max_send_lag,
             max_receive_lag: if is_receive_lag_limited { max_send_lag } else { Duration::MAX },
             churn: args.churn,
+            visitor_target: None,
             storm: args.storm,
             storm_clients,
             payload_bytes: args.payload,

@@ -14,7 +14,7 @@ use crate::record::{Recorder, RunState};
 #[derive(Debug)]
 pub(crate) struct ChatDriver {
     state: Arc<RunState>,
-    connector: Connector,
+    visitor_connector: Connector,
     fleet: Fleet,
     members: Vec<Member>,
     storm: Option<StormClients>,
@@ -26,10 +26,14 @@ impl ChatDriver {
     /// # Errors
     ///
     /// If the thread of the storms cannot be started.
-    pub(crate) fn launch(state: &Arc<RunState>, connector: Connector) -> std::io::Result<Self> {
-        let storm = StormClients::launch(state, &connector)?;
-        let fleet = Fleet::launch(state, &connector);
-        Ok(Self { state: Arc::clone(state), connector, fleet, members: Vec::new(), storm })
+    pub(crate) fn launch(
+        state: &Arc<RunState>,
+        connector: &Connector,
+        visitor_connector: Connector,
+    ) -> std::io::Result<Self> {
+        let storm = StormClients::launch(state, connector)?;
+        let fleet = Fleet::launch(state, connector);
+        Ok(Self { state: Arc::clone(state), visitor_connector, fleet, members: Vec::new(), storm })
     }
 }
 
@@ -58,7 +62,7 @@ impl Driver for ChatDriver {
                 None => std::future::pending().await,
             }
         };
-        tokio::join!(churn::churn(Arc::clone(&self.state), self.connector.clone()), storms);
+        tokio::join!(churn::churn(Arc::clone(&self.state), self.visitor_connector.clone()), storms);
     }
 
     async fn finish(self, planned: u64, end_ns: u64) -> Recorder {

@@ -48,15 +48,21 @@ pub(crate) async fn measure(plan: Plan, stop: Stop, progress: &mut Progress) -> 
         Ok(connector) if target.is_web() => {
             run_with_driver(&state, WebDriver::launch(&state, &target, &connector), stop, progress).await
         }
-        Ok(connector) => match ChatDriver::launch(&state, connector) {
+        Ok(connector) => match launch_chat(&state, &connector).await {
             Ok(driver) => run_with_driver(&state, driver, stop, progress).await,
-            Err(error) => {
-                let reason = format!("the thread of the storms cannot be started: {error}");
-                Measurement::without_figures(&state, reason)
-            }
+            Err(reason) => Measurement::without_figures(&state, reason),
         },
         Err(reason) => Measurement::without_figures(&state, reason),
     }
+}
+
+async fn launch_chat(state: &Arc<RunState>, connector: &Connector) -> Result<ChatDriver, String> {
+    let visitor_connector = match &state.plan.visitor_target {
+        Some(target) => Connector::to_own_server(state, target).await?,
+        None => connector.clone(),
+    };
+    ChatDriver::launch(state, connector, visitor_connector)
+        .map_err(|error| format!("the thread of the storms cannot be started: {error}"))
 }
 
 /// Returns the measurement of a run in which another program generates the

@@ -26,7 +26,7 @@ const MIN_RATE: f64 = 1.0;
 /// If a flag is wrong, the server cannot be reached, or a trial cannot run.
 pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let mut hunt = args.as_hunt();
-    hunt::add_default_operator(&mut hunt);
+    hunt::add_defaults(&mut hunt);
     if hunt.load.slo.is_empty() {
         anyhow::bail!("the objective is missing: add one such as --slo 'p99<50ms'");
     }
