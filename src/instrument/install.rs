@@ -23,8 +23,7 @@ impl HookContext {
     /// Notes the call of a hook, and returns whether to record its event.
     #[inline]
     fn should_record(&self, hook: Hook) -> bool {
-        self.hook_status.record_call(hook);
-        self.recorder.is_live() && !self.hook_status.is_recording_stopped()
+        self.hook_status.record_call(hook) && self.recorder.is_live()
     }
 
     #[inline]
@@ -268,8 +267,10 @@ mod tasks {
         }
         let recorder = &context.recorder;
         let is_taken_over = current::with_existing_poll_stack(recorder, |polls| {
-            polls.end(context.source());
-            polls.worker.taken_over_at().is_some()
+            match polls.end(context.source()) {
+                Some(ended) => ended.is_taken_over,
+                None => polls.worker.taken_over_at().is_some(),
+            }
         });
         if is_taken_over == Some(true) {
             current::drop_taken_over_poll_stacks(recorder);

@@ -131,17 +131,18 @@ pub(crate) fn with_poll_stack<R>(
 ) -> Option<R> {
     POLL_STACKS
         .try_with(|table| {
-            let stacks = table.stacks.borrow();
-            if let Some(polls) = stacks.get(table.current.get())
-                && polls.serves(recorder, poller)
-            {
-                return f(polls);
+            let mut stacks = table.stacks.borrow();
+            let serves = |polls: &PollStack| polls.serves(recorder, poller);
+            if !stacks.get(table.current.get()).is_some_and(serves) {
+                drop(stacks);
+                table.select(recorder, poller);
+                stacks = table.stacks.borrow();
             }
-            drop(stacks);
-            table.select(recorder, poller);
-            f(&table.stacks.borrow()[table.current.get()])
+            // There is one call of `f`, so that it becomes part of its caller.
+            stacks.get(table.current.get()).map(f)
         })
         .ok()
+        .flatten()
 }
 
 /// Runs `f` with a poll stack of the thread for `recorder` if there is one: the
@@ -151,11 +152,12 @@ pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&P
     POLL_STACKS
         .try_with(|table| {
             let stacks = table.stacks.borrow();
-            let current = stacks.get(table.current.get()).filter(|polls| polls.recorder.id == recorder.id);
-            match current {
-                Some(polls) if polls.is_in_poll() => Some(f(polls)),
-                _ => other_stack(&stacks, current, recorder).map(f),
-            }
+            let current = stacks.get(table.current.get()).filter(|polls| polls.records_for(recorder));
+            let polls = match current {
+                Some(polls) if polls.is_in_poll() => current,
+                _ => other_stack(&stacks, current, recorder),
+            };
+            polls.map(f)
         })
         .ok()
         .flatten()

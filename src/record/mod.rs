@@ -23,6 +23,7 @@ mod single_writer;
 pub(crate) mod slot;
 mod static_keys;
 mod sync;
+mod time_stamp_counter;
 mod totals;
 pub(crate) mod worker;
 mod workers;

@@ -54,6 +54,13 @@ impl Slot {
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
     }
 
+    /// Returns the start of the latest poll. Only the owning thread may call
+    /// it.
+    #[inline]
+    pub(crate) fn start(&self) -> Ticks {
+        self.start.load(Relaxed)
+    }
+
     /// Returns the task of the poll in progress. Only the owning thread may
     /// call it.
     #[inline]
