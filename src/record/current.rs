@@ -132,14 +132,17 @@ pub(crate) fn with_poll_stack<R>(
     POLL_STACKS
         .try_with(|table| {
             let mut stacks = table.stacks.borrow();
-            let serves = |polls: &PollStack| polls.serves(recorder, poller);
-            if !stacks.get(table.current.get()).is_some_and(serves) {
-                drop(stacks);
-                table.select(recorder, poller);
-                stacks = table.stacks.borrow();
-            }
+            let polls = match stacks.get(table.current.get()) {
+                Some(polls) if polls.serves(recorder, poller) => polls,
+                _ => {
+                    drop(stacks);
+                    table.select(recorder, poller);
+                    stacks = table.stacks.borrow();
+                    stacks.get(table.current.get())?
+                }
+            };
             // There is one call of `f`, so that it becomes part of its caller.
-            stacks.get(table.current.get()).map(f)
+            Some(f(polls))
         })
         .ok()
         .flatten()
@@ -179,6 +182,7 @@ fn other_stack<'s>(
 /// Drops the thread's poll stacks for `recorder` if other threads have taken
 /// over their workers. This thread may become another worker next.
 #[cfg(tokio_unstable)]
+#[cold]
 pub(crate) fn drop_taken_over_poll_stacks(recorder: &Recorder) {
     let is_removed = |polls: &mut PollStack| polls.recorder.id == recorder.id && polls.is_taken_over();
     drop(POLL_STACKS.try_with(|table| table.remove(is_removed)));

@@ -11,6 +11,8 @@ pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;
 pub(crate) mod kinds;
+#[cfg(tokio_unstable)]
+mod known_locations;
 pub(crate) mod live_recorders;
 pub(crate) mod liveness;
 pub(crate) mod long_events;

@@ -11,6 +11,8 @@ use tokio::runtime::{Handle, Id};
 use crate::record::clock::Ticks;
 use crate::record::flight_recorder::PastPoll;
 use crate::record::kinds::KindId;
+#[cfg(tokio_unstable)]
+use crate::record::known_locations::KnownLocations;
 use crate::record::long_events::LongEvent;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::{self, Membership};
@@ -82,6 +84,8 @@ pub(crate) struct PollStack {
     /// The hooks that report polls of this runtime; zero if they are unknown.
     hook_id: Cell<u32>,
     source: Cell<PollSource>,
+    #[cfg(tokio_unstable)]
+    pub(crate) known_locations: KnownLocations,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
     /// Whether polls are suspended, or the poll in progress was.
@@ -113,6 +117,8 @@ impl PollStack {
             worker,
             hook_id: Cell::new(0),
             source: Cell::new(PollSource::NoPoll),
+            #[cfg(tokio_unstable)]
+            known_locations: KnownLocations::new(),
             innermost_waker: Cell::default(),
             is_nested: Cell::new(false),
             nested_began_at: Cell::new(0),
@@ -249,9 +255,21 @@ impl PollStack {
             return None;
         }
         let now = self.recorder.clock.ticks();
-        let ended = self.record_end(now, self.worker.slot.start());
+        if let Some(at) = self.worker.taken_over_at() {
+            return Some(self.end_taken_over(at));
+        }
+        let ended = self.record_end(self.worker.slot.start(), now);
         self.worker.counters.busy_nanos.add(ended.nanos);
         Some(ended)
+    }
+
+    /// Ends a poll whose worker another thread has taken over: it blocked the
+    /// worker only until then.
+    #[cold]
+    fn end_taken_over(&self, at: Ticks) -> EndedPoll {
+        let ended = self.record_end(self.worker.slot.start(), at);
+        self.worker.counters.busy_nanos.add(ended.nanos);
+        EndedPoll { is_taken_over: true, ..ended }
     }
 
     /// Ends a poll of several parts, or one inside such a poll. Only its last
@@ -267,31 +285,29 @@ impl PollStack {
             return None;
         }
         let now = self.recorder.clock.ticks();
+        let taken_over_at = self.worker.taken_over_at();
+        let end = taken_over_at.unwrap_or(now);
         let own_start = self.worker.slot.start();
-        let ended = self.record_end(now, self.nested_began_at.get());
-        let end = self.worker.taken_over_at().unwrap_or(now);
+        let ended = self.record_end(self.nested_began_at.get(), end);
         self.worker.counters.busy_nanos.add(self.recorder.clock.nanos(own_start, end));
         self.resume_suspended(now);
-        Some(ended)
+        Some(EndedPoll { is_taken_over: taken_over_at.is_some(), ..ended })
     }
 
-    /// Ends the poll in progress, which began at `began_at`, and records it.
-    #[inline]
-    fn record_end(&self, now: Ticks, began_at: Ticks) -> EndedPoll {
+    /// Ends the poll in progress and records it, without its busy time.
+    #[inline(always)]
+    fn record_end(&self, began_at: Ticks, end: Ticks) -> EndedPoll {
         let worker = &*self.worker;
-        // If another thread has taken over the worker, the poll blocked the
-        // worker only until then.
-        let taken_over_at = worker.taken_over_at();
-        let end = taken_over_at.unwrap_or(now);
-        let poll = worker.slot.end();
+        let kind = worker.slot.kind();
+        worker.slot.finish();
         let nanos = self.recorder.clock.nanos(began_at, end);
-        worker.kind_record(poll.kind).poll_time.record(nanos, &worker.carried);
+        worker.kind_record(kind).poll_time.record(nanos, &worker.carried);
         worker.counters.polls.add(1);
         if nanos >= self.recorder.min_kept_nanos {
-            self.keep_poll(poll, began_at, end);
+            self.keep_poll(began_at, end);
         }
         self.source.set(PollSource::NoPoll);
-        EndedPoll { kind: poll.kind, nanos, is_taken_over: taken_over_at.is_some() }
+        EndedPoll { kind, nanos, is_taken_over: false }
     }
 
     /// Ends the poll in progress, if `source` began it, without recording it.
@@ -338,12 +354,12 @@ impl PollStack {
         self.recorder.idle_park.wake();
     }
 
-    /// Keeps a poll in the flight recorder. Reports it as a long poll if its
+    /// Keeps the poll that has just ended in the flight recorder. Reports it as a long poll if its
     /// own part, the time since the last nested poll ended, passes the
     /// threshold.
     #[cold]
-    fn keep_poll(&self, poll: ActivePoll, began_at: Ticks, end: Ticks) {
-        let ActivePoll { seq, start, task, kind, .. } = poll;
+    fn keep_poll(&self, began_at: Ticks, end: Ticks) {
+        let Some(ActivePoll { seq, start, task, kind, .. }) = self.worker.slot.last_ended() else { return };
         self.worker.flight.push(PastPoll { start: began_at, end, kind });
         if self.recorder.clock.nanos(start, end) >= self.recorder.threshold_nanos {
             self.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });

@@ -48,8 +48,7 @@ impl KeyEntry {
     /// Returns the number, if the entry is that of `key`.
     #[inline]
     fn get(&self, key: StaticKey) -> Option<u32> {
-        let is_same =
-            self.address.load(Acquire) == key.address && self.length.load(Relaxed) == key.length;
+        let is_same = self.address.load(Acquire) == key.address && self.length.load(Relaxed) == key.length;
         is_same.then(|| self.number.load(Relaxed))
     }
 }
