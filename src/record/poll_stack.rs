@@ -354,9 +354,9 @@ impl PollStack {
         self.recorder.idle_park.wake();
     }
 
-    /// Keeps the poll that has just ended in the flight recorder. Reports it as a long poll if its
-    /// own part, the time since the last nested poll ended, passes the
-    /// threshold.
+    /// Keeps the poll that has just ended in the flight recorder. Reports it as
+    /// a long poll if its own part, the time since the last nested poll ended,
+    /// passes the threshold.
     #[cold]
     fn keep_poll(&self, began_at: Ticks, end: Ticks) {
         let Some(ActivePoll { seq, start, task, kind, .. }) = self.worker.slot.last_ended() else { return };
