@@ -104,6 +104,7 @@ fn configurations(build: fn() -> Builder) -> Vec<Configuration> {
     vec![
         bare("bare tokio", spawn_plain),
         empty_hooks(build),
+        tokio_delay(build),
         watched("loopscope: poll time, watchdog", 2, spawn_plain, false),
         watched("loopscope: poll time, schedule delay, watchdog", 2, spawn_plain, true),
         watched("loopscope: the same, named tasks", 2, spawn_named, true),
@@ -126,6 +127,20 @@ fn empty_hooks(build: fn() -> Builder) -> Configuration {
         rounds: Vec::new(),
         _scope: None,
     }
+}
+
+/// What Tokio's own measurement of the schedule delay costs, without a reader.
+#[cfg(tokio_unstable)]
+fn tokio_delay(build: fn() -> Builder) -> Configuration {
+    let mut builder = build();
+    builder.track_task_schedule_latency();
+    let runtime = builder.build().expect("a runtime");
+    Configuration { name: "tokio: schedule delay", runtime, ..empty_hooks(build) }
+}
+
+#[cfg(not(tokio_unstable))]
+fn tokio_delay(build: fn() -> Builder) -> Configuration {
+    empty_hooks(build)
 }
 
 #[cfg(not(tokio_unstable))]

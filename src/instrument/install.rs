@@ -23,8 +23,7 @@ impl HookContext {
     /// Notes the call of a hook, and returns whether to record its event.
     #[inline]
     fn should_record(&self, hook: Hook) -> bool {
-        self.hook_status.record_call(hook);
-        self.recorder.is_live() && !self.hook_status.is_recording_stopped()
+        self.hook_status.record_call(hook) && self.recorder.is_live()
     }
 
     #[inline]
@@ -177,7 +176,6 @@ mod tasks {
     use crate::instrument::install::HookContext;
     use crate::record::current;
     use crate::record::hook_status::Hook;
-    use crate::record::kinds::KindId;
     use crate::record::poll_stack::PollStack;
 
     pub(super) fn install(builder: &mut Builder, context: &Arc<HookContext>) {
@@ -231,12 +229,12 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
-        let kind = recorder.kinds.for_location(meta.spawned_at()).unwrap_or(KindId::OTHER);
         let task = task_number(meta.id());
         current::with_poll_stack(recorder, context.poller(), |polls| {
-            if polls.source() == context.source() {
+            if polls.is_in_poll() && polls.source() == context.source() {
                 return super::stop_recording(context, polls);
             }
+            let kind = polls.known_locations.kind(meta.spawned_at(), &recorder.kinds);
             let now = recorder.clock.ticks();
             // The application may have enabled Tokio's measurement itself. It
             // is not used then, because named futures measure their own delay.
@@ -267,10 +265,11 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
-        let is_taken_over = current::with_existing_poll_stack(recorder, |polls| {
-            polls.end(context.source());
-            polls.worker.taken_over_at().is_some()
-        });
+        let is_taken_over =
+            current::with_existing_poll_stack(recorder, |polls| match polls.end(context.source()) {
+                Some(ended) => ended.is_taken_over,
+                None => polls.worker.taken_over_at().is_some(),
+            });
         if is_taken_over == Some(true) {
             current::drop_taken_over_poll_stacks(recorder);
         }

@@ -131,17 +131,21 @@ pub(crate) fn with_poll_stack<R>(
 ) -> Option<R> {
     POLL_STACKS
         .try_with(|table| {
-            let stacks = table.stacks.borrow();
-            if let Some(polls) = stacks.get(table.current.get())
-                && polls.serves(recorder, poller)
-            {
-                return f(polls);
-            }
-            drop(stacks);
-            table.select(recorder, poller);
-            f(&table.stacks.borrow()[table.current.get()])
+            let mut stacks = table.stacks.borrow();
+            let polls = match stacks.get(table.current.get()) {
+                Some(polls) if polls.serves(recorder, poller) => polls,
+                _ => {
+                    drop(stacks);
+                    table.select(recorder, poller);
+                    stacks = table.stacks.borrow();
+                    stacks.get(table.current.get())?
+                }
+            };
+            // There is one call of `f`, so that it becomes part of its caller.
+            Some(f(polls))
         })
         .ok()
+        .flatten()
 }
 
 /// Runs `f` with a poll stack of the thread for `recorder` if there is one: the
@@ -151,11 +155,12 @@ pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&P
     POLL_STACKS
         .try_with(|table| {
             let stacks = table.stacks.borrow();
-            let current = stacks.get(table.current.get()).filter(|polls| polls.recorder.id == recorder.id);
-            match current {
-                Some(polls) if polls.is_in_poll() => Some(f(polls)),
-                _ => other_stack(&stacks, current, recorder).map(f),
-            }
+            let current = stacks.get(table.current.get()).filter(|polls| polls.records_for(recorder));
+            let polls = match current {
+                Some(polls) if polls.is_in_poll() => current,
+                _ => other_stack(&stacks, current, recorder),
+            };
+            polls.map(f)
         })
         .ok()
         .flatten()
@@ -177,6 +182,7 @@ fn other_stack<'s>(
 /// Drops the thread's poll stacks for `recorder` if other threads have taken
 /// over their workers. This thread may become another worker next.
 #[cfg(tokio_unstable)]
+#[cold]
 pub(crate) fn drop_taken_over_poll_stacks(recorder: &Recorder) {
     let is_removed = |polls: &mut PollStack| polls.recorder.id == recorder.id && polls.is_taken_over();
     drop(POLL_STACKS.try_with(|table| table.remove(is_removed)));

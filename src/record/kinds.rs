@@ -144,7 +144,6 @@ impl Kinds {
     /// Returns the kind of a location. Adds the location if it is new. Returns
     /// `None` if there are too many locations.
     #[cfg(tokio_unstable)]
-    #[inline]
     pub(crate) fn for_location(&self, location: &'static Location<'static>) -> Option<KindId> {
         self.find_location(location).or_else(|| self.insert_location(location))
     }

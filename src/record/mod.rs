@@ -11,6 +11,8 @@ pub(crate) mod histogram;
 pub(crate) mod hook_status;
 pub(crate) mod idle_park;
 pub(crate) mod kinds;
+#[cfg(tokio_unstable)]
+mod known_locations;
 pub(crate) mod live_recorders;
 pub(crate) mod liveness;
 pub(crate) mod long_events;
@@ -23,6 +25,7 @@ mod single_writer;
 pub(crate) mod slot;
 mod static_keys;
 mod sync;
+mod time_stamp_counter;
 mod totals;
 pub(crate) mod worker;
 mod workers;

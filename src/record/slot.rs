@@ -54,6 +54,20 @@ impl Slot {
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
     }
 
+    /// Returns the start of the latest poll. Only the owning thread may call
+    /// it.
+    #[inline]
+    pub(crate) fn start(&self) -> Ticks {
+        self.start.load(Relaxed)
+    }
+
+    /// Returns the kind of the poll in progress. Only the owning thread may
+    /// call it.
+    #[inline]
+    pub(crate) fn kind(&self) -> KindId {
+        KindId::from_u32(self.kind.load(Relaxed) & !NAMED)
+    }
+
     /// Returns the task of the poll in progress. Only the owning thread may
     /// call it.
     #[inline]
@@ -70,15 +84,20 @@ impl Slot {
         }
     }
 
-    /// Ends the poll and returns it.
-    #[inline]
+    /// Ends the poll and returns it. Only the owning thread may call it.
     pub(crate) fn end(&self) -> ActivePoll {
         let ended = self.load(self.seq.load(Relaxed));
-        self.seq.store(ended.seq.wrapping_add(1), Release);
+        self.finish();
+        ended
+    }
+
+    /// Ends the poll. Only the owning thread may call it.
+    #[inline]
+    pub(crate) fn finish(&self) {
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
         // The fields of the next poll must not become visible under this
         // number.
         fence(Release);
-        ended
     }
 
     /// Sets the kind of the poll in progress to that of a named future, and

@@ -161,7 +161,7 @@ impl ObservedPoll {
     pub(super) fn end(&mut self, worker: Option<&Worker>, tools: &Tools<'_>) {
         let (Some(worker), Some(stall)) = (worker, &self.stall) else { return };
         worker.slot.end();
-        worker.busy_nanos.add(self.age_nanos(tools.recorder));
+        worker.counters.busy_nanos.add(self.age_nanos(tools.recorder));
         let (start, end) = (self.first.times.at, self.last.times.at);
         worker.flight.push(PastPoll { start, end, kind: stall.kind });
         self.send(Phase::Ended, worker, tools);
