@@ -25,6 +25,7 @@ mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
 pub(crate) mod procfs;
+mod rest;
 #[cfg(stack_capture)]
 mod restart;
 pub(crate) mod sample;
@@ -63,13 +64,15 @@ use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::lock_search::LockSearch;
 use crate::watchdog::pressure::Pressure;
 use crate::watchdog::process_clock::ProcessClock;
+use crate::watchdog::rest::Rest;
 use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
 /// The burst size of the capture budget, in seconds of its refill rate.
 const CAPTURE_BURST_SECONDS: u32 = 10;
-/// All workers must be idle for this time before the watchdog sleeps until one
-/// of them wakes it.
-const SLEEP_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// A sleep is ended after this time if files of `/proc` are open, so that they
+/// are closed in the next one.
+#[cfg(stack_capture)]
+const CLOSE_FILES_AFTER: Duration = Duration::from_secs(1);
 /// The time between two wakes of the canaries.
 const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -157,11 +160,14 @@ struct WatchdogLoop<'r> {
     hook_audit: HookAudit,
     driver_watch: DriverWatch,
     lag_probes_woken_at: Instant,
+    rest: Rest,
     /// The number of passes so far.
     passes: usize,
     /// How many flushes have begun, and when a pass has found the latest one.
     flushes: u64,
     flush_found_at: Ticks,
+    /// How many polls the latest pass has found unsettled.
+    unsettled_polls: u64,
     /// Whether the latest pass counts for a flush.
     is_settled: bool,
 }
@@ -200,15 +206,16 @@ impl<'r> WatchdogLoop<'r> {
             hook_audit: HookAudit::new(),
             driver_watch: DriverWatch::new(),
             lag_probes_woken_at: Instant::now(),
+            rest: Rest::new(Instant::now()),
             passes: 0,
             flushes: 0,
             flush_found_at: recorder.clock.ticks(),
+            unsettled_polls: 0,
             is_settled: true,
         }
     }
 
     fn run(&mut self, stop: &AtomicBool) {
-        let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
             let is_requested = self.outbox.is_pass_requested();
             // An event needs time to arrive.
@@ -219,37 +226,59 @@ impl<'r> WatchdogLoop<'r> {
                 self.process_clock.measure_sleep(sleep);
             }
             self.sample_workers();
-            if !self.all_idle() {
-                idle_since = Instant::now();
-            } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
-                // A thread that is not parked executes no fence at its next
-                // poll.
-                let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
-                #[cfg(stack_capture)]
-                proc_files::close_all();
-                #[cfg(stack_capture)]
-                proc_files::take_spare();
-                let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
-                self.recorder.idle_park.sleep_while_idle(has_unparked_threads, limit, || {
-                    let is_idle = |monitor: &WorkerMonitor| {
-                        monitor.is_parked() || (has_unparked_threads && monitor.is_idle())
-                    };
-                    !stop.load(Relaxed)
-                        && !self.outbox.is_pass_requested()
-                        && self.generation == Some(self.recorder.generation())
-                        && self.monitors.iter().all(is_idle)
-                });
-                // Without a limit, a worker has ended the sleep, so the next
-                // sleep waits for idle workers again. With a limit, the sleep
-                // was interrupted to wake the canaries and goes on.
-                if limit.is_none() {
-                    idle_since = Instant::now();
-                }
-                self.process_clock.skip();
+            if self.may_sleep() {
+                self.sleep_until_woken(stop);
             }
         }
         // Report what has ended since the last pass.
         self.sample_workers();
+    }
+
+    /// Returns whether the watchdog may sleep until a worker wakes it, if the
+    /// workers still rest then.
+    fn may_sleep(&self) -> bool {
+        self.rest.may_sleep(Instant::now())
+            && self.unsettled_polls == 0
+            && !self.driver_watch.is_reporting()
+            && self.monitors.iter().all(WorkerMonitor::is_at_rest)
+    }
+
+    fn sleep_until_woken(&mut self, stop: &AtomicBool) {
+        // A thread that is not parked executes no fence at its next poll.
+        let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
+        let limit = self.sleep_limit();
+        self.recorder.idle_park.sleep_while_idle(has_unparked_threads, limit, || {
+            let is_idle = |monitor: &WorkerMonitor| {
+                (has_unparked_threads || monitor.is_parked()) && monitor.is_at_rest()
+            };
+            !stop.load(Relaxed)
+                && !self.outbox.is_pass_requested()
+                && self.generation == Some(self.recorder.generation())
+                && self.monitors.iter().all(is_idle)
+        });
+        #[cfg(stack_capture)]
+        if limit == Some(CLOSE_FILES_AFTER) && self.monitors.iter().all(WorkerMonitor::is_at_rest) {
+            proc_files::close_all();
+            proc_files::take_spare();
+        }
+        self.rest.end_sleep(self.longest_interval(), Instant::now());
+        self.process_clock.skip();
+    }
+
+    /// Returns the longest time to sleep, if it is limited.
+    fn sleep_limit(&self) -> Option<Duration> {
+        if self.recorder.lag_probes.has_canaries() {
+            return Some(self.time_to_lag_probe());
+        }
+        #[cfg(stack_capture)]
+        if proc_files::has_open_files() {
+            return Some(CLOSE_FILES_AFTER);
+        }
+        None
+    }
+
+    fn time_to_lag_probe(&self) -> Duration {
+        LAG_PROBE_INTERVAL.saturating_sub(self.lag_probes_woken_at.elapsed())
     }
 
     /// Returns the time to sleep until the next pass.
@@ -263,16 +292,28 @@ impl<'r> WatchdogLoop<'r> {
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
         let ages =
             self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age_nanos(&self.process_clock));
-        let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
-        let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
+        let sleep = match ages.max() {
+            _ if has_run => self.tick,
+            Some(oldest) => (self.tick * 2).saturating_sub(Duration::from_nanos(oldest)).max(self.tick),
+            None if self.is_calm() => self.longest_interval(),
+            None => self.tick * 2,
+        };
         let to_capture = self.monitors.iter().filter_map(WorkerMonitor::nanos_to_capture).min();
         let to_capture = to_capture.map(|nanos| Duration::from_nanos(nanos).max(self.tick / 8));
         let sleep = to_capture.map_or(sleep, |nanos| sleep.min(nanos));
-        if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }
+        if self.recorder.lag_probes.has_canaries() { sleep.min(self.time_to_lag_probe()) } else { sleep }
     }
 
-    fn all_idle(&self) -> bool {
-        self.monitors.iter().all(WorkerMonitor::is_idle)
+    /// Returns whether one pass per threshold is enough: the workers use little
+    /// CPU time. A poll that begins directly after such a pass is sampled late,
+    /// but the growth of the CPU times until then is almost all its own.
+    fn is_calm(&self) -> bool {
+        self.rest.is_settled(Instant::now()) && self.monitors.iter().all(WorkerMonitor::is_calm)
+    }
+
+    /// Returns the time between two passes while the workers are calm.
+    fn longest_interval(&self) -> Duration {
+        self.tick * 4
     }
 
     /// Makes one pass over all workers.
@@ -284,9 +325,10 @@ impl<'r> WatchdogLoop<'r> {
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
+            self.rest.note_change(Instant::now());
             for worker in self.recorder.workers_added_after(self.last_worker) {
                 self.last_worker = worker.number;
-                self.monitors.push(WorkerMonitor::new(worker.number, worker));
+                self.monitors.push(WorkerMonitor::new(worker.number, worker, self.recorder.threshold_nanos));
             }
         }
         self.passes = self.passes.wrapping_add(1);
@@ -321,10 +363,15 @@ impl<'r> WatchdogLoop<'r> {
         let lost_events = self.recorder.lost_events();
         self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
-        if self.lag_probes_woken_at.elapsed() >= LAG_PROBE_INTERVAL {
-            self.lag_probes_woken_at = Instant::now();
+        let now = Instant::now();
+        let mut is_active = self.monitors.iter().any(WorkerMonitor::has_polled);
+        if now.duration_since(self.lag_probes_woken_at) >= LAG_PROBE_INTERVAL {
+            self.lag_probes_woken_at = now;
+            // The next pass looks at the polls of the canaries.
+            is_active |= self.recorder.lag_probes.has_canaries();
             self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
+        self.rest.add_pass(is_active, now);
         for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);
         }
@@ -334,7 +381,8 @@ impl<'r> WatchdogLoop<'r> {
             |monitor: &&WorkerMonitor, before| monitor.is_unsettled(before, &self.process_clock);
         let unsettled =
             |before| self.monitors.iter().filter(|monitor| is_unsettled(monitor, before)).count() as u64;
-        self.self_metrics.set_unsettled_polls(unsettled(Ticks::MAX));
+        self.unsettled_polls = unsettled(Ticks::MAX);
+        self.self_metrics.set_unsettled_polls(self.unsettled_polls);
         self.is_settled = unsettled(self.flush_found_at) == 0;
         self.outbox.end_pass(self.is_settled);
     }
