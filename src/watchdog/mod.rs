@@ -17,6 +17,7 @@ mod last_sleep;
 mod lock_search;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
+mod pace;
 mod park_places;
 mod pressure;
 #[cfg(stack_capture)]
@@ -69,10 +70,6 @@ use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
 /// The burst size of the capture budget, in seconds of its refill rate.
 const CAPTURE_BURST_SECONDS: u32 = 10;
-/// A sleep is ended after this time if files of `/proc` are open, so that they
-/// are closed in the next one.
-#[cfg(stack_capture)]
-const CLOSE_FILES_AFTER: Duration = Duration::from_secs(1);
 /// The time between two wakes of the canaries.
 const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -160,6 +157,9 @@ struct WatchdogLoop<'r> {
     hook_audit: HookAudit,
     driver_watch: DriverWatch,
     lag_probes_woken_at: Instant,
+    /// Whether the latest pass has woken canaries: the next one looks at their
+    /// polls.
+    has_woken_canaries: bool,
     rest: Rest,
     /// The number of passes so far.
     passes: usize,
@@ -206,6 +206,7 @@ impl<'r> WatchdogLoop<'r> {
             hook_audit: HookAudit::new(),
             driver_watch: DriverWatch::new(),
             lag_probes_woken_at: Instant::now(),
+            has_woken_canaries: false,
             rest: Rest::new(Instant::now()),
             passes: 0,
             flushes: 0,
@@ -232,88 +233,6 @@ impl<'r> WatchdogLoop<'r> {
         }
         // Report what has ended since the last pass.
         self.sample_workers();
-    }
-
-    /// Returns whether the watchdog may sleep until a worker wakes it, if the
-    /// workers still rest then.
-    fn may_sleep(&self) -> bool {
-        self.rest.may_sleep(Instant::now())
-            && self.unsettled_polls == 0
-            && !self.driver_watch.is_reporting()
-            && self.monitors.iter().all(WorkerMonitor::is_at_rest)
-    }
-
-    fn sleep_until_woken(&mut self, stop: &AtomicBool) {
-        // A thread that is not parked executes no fence at its next poll.
-        let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
-        let limit = self.sleep_limit();
-        self.recorder.idle_park.sleep_while_idle(has_unparked_threads, limit, || {
-            let is_idle = |monitor: &WorkerMonitor| {
-                (has_unparked_threads || monitor.is_parked()) && monitor.is_at_rest()
-            };
-            !stop.load(Relaxed)
-                && !self.outbox.is_pass_requested()
-                && self.generation == Some(self.recorder.generation())
-                && self.monitors.iter().all(is_idle)
-        });
-        #[cfg(stack_capture)]
-        if limit == Some(CLOSE_FILES_AFTER) && self.monitors.iter().all(WorkerMonitor::is_at_rest) {
-            proc_files::close_all();
-            proc_files::take_spare();
-        }
-        self.rest.end_sleep(self.longest_interval(), Instant::now());
-        self.process_clock.skip();
-    }
-
-    /// Returns the longest time to sleep, if it is limited.
-    fn sleep_limit(&self) -> Option<Duration> {
-        if self.recorder.lag_probes.has_canaries() {
-            return Some(self.time_to_lag_probe());
-        }
-        #[cfg(stack_capture)]
-        if proc_files::has_open_files() {
-            return Some(CLOSE_FILES_AFTER);
-        }
-        None
-    }
-
-    fn time_to_lag_probe(&self) -> Duration {
-        LAG_PROBE_INTERVAL.saturating_sub(self.lag_probes_woken_at.elapsed())
-    }
-
-    /// Returns the time to sleep until the next pass.
-    ///
-    /// A poll that is still in progress is sampled, including its thread's CPU
-    /// times, before it reaches half the threshold, and then in each quarter of
-    /// the threshold, or when its own time can first reach the age of the next
-    /// capture. While all polls are short, two passes per threshold are enough.
-    fn time_to_next_pass(&self) -> Duration {
-        let threshold = self.recorder.threshold_nanos;
-        let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
-        let ages =
-            self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age_nanos(&self.process_clock));
-        let sleep = match ages.max() {
-            _ if has_run => self.tick,
-            Some(oldest) => (self.tick * 2).saturating_sub(Duration::from_nanos(oldest)).max(self.tick),
-            None if self.is_calm() => self.longest_interval(),
-            None => self.tick * 2,
-        };
-        let to_capture = self.monitors.iter().filter_map(WorkerMonitor::nanos_to_capture).min();
-        let to_capture = to_capture.map(|nanos| Duration::from_nanos(nanos).max(self.tick / 8));
-        let sleep = to_capture.map_or(sleep, |nanos| sleep.min(nanos));
-        if self.recorder.lag_probes.has_canaries() { sleep.min(self.time_to_lag_probe()) } else { sleep }
-    }
-
-    /// Returns whether one pass per threshold is enough: the workers use little
-    /// CPU time. A poll that begins directly after such a pass is sampled late,
-    /// but the growth of the CPU times until then is almost all its own.
-    fn is_calm(&self) -> bool {
-        self.rest.is_settled(Instant::now()) && self.monitors.iter().all(WorkerMonitor::is_calm)
-    }
-
-    /// Returns the time between two passes while the workers are calm.
-    fn longest_interval(&self) -> Duration {
-        self.tick * 4
     }
 
     /// Makes one pass over all workers.
@@ -364,14 +283,13 @@ impl<'r> WatchdogLoop<'r> {
         self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
         let now = Instant::now();
-        let mut is_active = self.monitors.iter().any(WorkerMonitor::has_polled);
+        self.rest.add_pass(self.monitors.iter().any(WorkerMonitor::has_polled), now);
+        self.has_woken_canaries = false;
         if now.duration_since(self.lag_probes_woken_at) >= LAG_PROBE_INTERVAL {
             self.lag_probes_woken_at = now;
-            // The next pass looks at the polls of the canaries.
-            is_active |= self.recorder.lag_probes.has_canaries();
+            self.has_woken_canaries = self.recorder.lag_probes.has_canaries();
             self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
-        self.rest.add_pass(is_active, now);
         for hook in self.hook_audit.audit(self.recorder) {
             self.outbox.send(Message::Replaced(hook), self.self_metrics);
         }

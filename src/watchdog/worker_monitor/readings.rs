@@ -45,9 +45,10 @@ impl Readings {
     }
 
     /// Returns whether the thread used little CPU time, and hardly waited for a
-    /// CPU, between the latest two readings.
+    /// CPU, between the latest two readings. Without run-queue times, only
+    /// frequent samples of a poll prove what it took.
     pub(super) fn is_calm(&self) -> bool {
-        self.is_calm
+        self.is_calm && self.complete.is_some_and(|(_, times)| times.run_queue_nanos.is_some())
     }
 
     /// Notes that the thread has not polled since the latest reading.
