@@ -161,6 +161,8 @@ struct WatchdogLoop<'r> {
     /// polls.
     has_woken_canaries: bool,
     rest: Rest,
+    /// Whether no pass was made since the latest sleep.
+    has_slept: bool,
     /// The number of passes so far.
     passes: usize,
     /// How many flushes have begun, and when a pass has found the latest one.
@@ -208,6 +210,7 @@ impl<'r> WatchdogLoop<'r> {
             lag_probes_woken_at: Instant::now(),
             has_woken_canaries: false,
             rest: Rest::new(Instant::now()),
+            has_slept: false,
             passes: 0,
             flushes: 0,
             flush_found_at: recorder.clock.ticks(),
@@ -237,6 +240,7 @@ impl<'r> WatchdogLoop<'r> {
 
     /// Makes one pass over all workers.
     fn sample_workers(&mut self) {
+        self.has_slept = false;
         let flushes = self.outbox.begin_pass();
         if std::mem::replace(&mut self.flushes, flushes) != flushes {
             self.flush_found_at = self.recorder.clock.ticks();

@@ -44,6 +44,7 @@ impl WatchdogLoop<'_> {
             proc_files::close_all();
             proc_files::take_spare();
         }
+        self.has_slept = true;
         self.rest.end_sleep(self.longest_interval(), Instant::now());
         self.process_clock.skip();
     }
@@ -69,7 +70,9 @@ impl WatchdogLoop<'_> {
     /// A poll that is still in progress is sampled, including its thread's CPU
     /// times, before it reaches half the threshold, and then in each quarter of
     /// the threshold, or when its own time can first reach the age of the next
-    /// capture. While all polls are short, two passes per threshold are enough.
+    /// capture. While all polls are short, two passes per threshold are enough,
+    /// or one while the workers are calm. The poll that has woken the watchdog
+    /// is sampled early at no cost.
     pub(super) fn time_to_next_pass(&self) -> Duration {
         let threshold = self.recorder.threshold_nanos;
         let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
@@ -78,7 +81,7 @@ impl WatchdogLoop<'_> {
         let sleep = match ages.max() {
             _ if has_run => self.tick,
             Some(oldest) => (self.tick * 2).saturating_sub(Duration::from_nanos(oldest)).max(self.tick),
-            None if self.is_calm() => self.longest_interval(),
+            None if self.is_calm() && !self.has_slept => self.longest_interval(),
             None => self.tick * 2,
         };
         let to_capture = self.monitors.iter().filter_map(WorkerMonitor::nanos_to_capture).min();
