@@ -21,13 +21,16 @@ const STALL: Duration = Duration::from_millis(20);
 /// The time in which the watchdog's use of the CPU is measured.
 const MEASURED: Duration = Duration::from_secs(5);
 
+/// What a program does while its watchdog is measured.
+type Work = fn(&Runtime);
+
 fn main() {
     let stalls = stalls();
     if stalls > 0 {
         print_delays_and_pauses(stalls);
     }
     println!("| the watchdog | share of a core | wakes per second |\n|---|---:|---:|");
-    let rows: [(&str, fn(&Runtime)); 6] = [
+    let rows: [(&str, Work); 6] = [
         ("all workers are parked", |_| thread::sleep(MEASURED)),
         ("a timer every 250 ms", |runtime| tick(runtime, Duration::from_millis(250))),
         ("a timer every 50 ms", |runtime| tick(runtime, Duration::from_millis(50))),
@@ -260,7 +263,7 @@ fn empty_handler_pauses(signals: u64) -> Vec<Duration> {
 
 /// Returns the CPU time and the wakes of the watchdog for each second, the
 /// former in percent.
-fn watchdog_use(work: fn(&Runtime)) -> (f64, f64) {
+fn watchdog_use(work: Work) -> (f64, f64) {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     // Waits until the watchdog has parked.
