@@ -267,6 +267,13 @@ impl Worker {
         }
     }
 
+    /// Returns the number of the current poll and how often the thread has
+    /// unparked. Both are the same as before only if no poll has begun or ended
+    /// since.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.slot.seq().load(Acquire), self.unparks.get())
+    }
+
     /// Marks the thread as parked. The thread itself calls it.
     pub(crate) fn park(&self) {
         self.counters.parks.add(1);

@@ -7,6 +7,11 @@ use std::ops::Range;
 use crate::os;
 use crate::record::clock::{Clock, Ticks};
 
+/// The watchdog reads its CPU time at each measurement that may find a delay,
+/// and also at every measurement whose number is a multiple of this. The CPU
+/// time of the measurements between counts as time without a pause, which is
+/// less than a tick.
+const MEASUREMENTS_PER_CPU_READ: u32 = 16;
 /// The watchdog reads its run queue time at each measurement that finds a
 /// delay, even a short one, and also at every measurement whose number is a
 /// multiple of this. Otherwise, the short waits for a CPU of many measurements
@@ -84,8 +89,13 @@ impl ProcessPauses {
         let nanos = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let end = clock.since_start(now);
         note(&mut self.waits, Delay { within: end.saturating_sub(nanos)..end, nanos });
-        self.cpu_nanos = cpu_nanos(self.tid);
-        self.run_queue_nanos = os::run_queue_nanos(self.tid);
+        self.measurements = self.measurements.wrapping_add(1);
+        if self.measurements.is_multiple_of(MEASUREMENTS_PER_CPU_READ) {
+            self.cpu_nanos = cpu_nanos(self.tid);
+        }
+        if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
+            self.run_queue_nanos = os::run_queue_nanos(self.tid);
+        }
     }
 
     /// Records a pause if the watchdog, which planned to sleep for
@@ -126,9 +136,13 @@ impl ProcessPauses {
     fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Measured> {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
+        self.measurements = self.measurements.wrapping_add(1);
+        let is_early = elapsed <= planned_sleep_nanos.saturating_add(self.tick_nanos / 16);
+        if is_early && !self.measurements.is_multiple_of(MEASUREMENTS_PER_CPU_READ) {
+            return None;
+        }
         let cpu = cpu_nanos(self.tid);
         let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
-        self.measurements = self.measurements.wrapping_add(1);
         let is_on_time = elapsed <= planned_sleep_nanos.saturating_add(ran + self.tick_nanos / 16);
         if is_on_time && !self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
             return None;

@@ -96,7 +96,7 @@ impl HangFixture {
         recorder.clock = clock;
         let hung = HungThread::new(&recorder);
         Self {
-            monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
+            monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker), recorder.threshold_nanos),
             // With this tick, mocked time is never a pause of the process.
             process_clock: ProcessClock::new(recorder.clock.clone(), 0, u64::MAX / 2),
             self_metrics: SelfMetrics::default(),
