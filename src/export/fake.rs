@@ -116,7 +116,7 @@ impl Source for FakeSource {
             kinds: vec!["other".to_owned(), "session".to_owned()],
             workers: vec![WorkerPolls {
                 label: "0".to_owned(),
-                registered_nanos: 1_000_000,
+                recorded_since_nanos: 1_000_000,
                 overwritten_until_nanos: Some(500_000_000),
                 polls: vec![poll(500_000_000, Some(1_000_000_000)), poll(2_250_000_000, None)],
             }],

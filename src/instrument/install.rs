@@ -155,9 +155,9 @@ fn on_unpark(context: &HookContext) {
         polls.worker.unpark();
         // No other hook reports the code that runs until the next park.
         #[cfg(not(tokio_unstable))]
-        if polls.source() == PollSource::NoPoll {
+        if polls.source() == PollSource::NoPoll && !context.recorder.level.is_paused() {
             let recorder = &context.recorder;
-            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed_kind, PollSource::Thread);
+            polls.begin(recorder.poll_start(), 0, recorder.unnamed_kind, PollSource::Thread);
         }
     });
     if has_poll_stack.is_some() {
@@ -178,7 +178,9 @@ mod tasks {
     use crate::record::current;
     use crate::record::hook_status::Hook;
     use crate::record::kinds::KindId;
+    use crate::record::level::Level;
     use crate::record::poll_stack::PollStack;
+    use crate::record::slot::UNTIMED;
 
     pub(super) fn install(builder: &mut Builder, context: &Arc<HookContext>) {
         let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(context));
@@ -231,6 +233,11 @@ mod tasks {
             return;
         }
         let recorder = &context.recorder;
+        match recorder.level.get() {
+            Level::Full => {}
+            Level::Detect => return on_untimed_poll_begin(context, meta),
+            Level::Paused => return on_skipped_poll_begin(context),
+        }
         let kind = recorder.kinds.for_location(meta.spawned_at()).unwrap_or(KindId::OTHER);
         let task = task_number(meta.id());
         current::with_poll_stack(recorder, context.poller(), |polls| {
@@ -251,6 +258,31 @@ mod tasks {
             polls.begin(now, task, kind, context.source());
             polls.wake_watchdog();
         });
+    }
+
+    /// Begins a poll that reads no clock.
+    #[inline]
+    fn on_untimed_poll_begin(context: &HookContext, meta: &TaskMeta<'_>) {
+        let recorder = &context.recorder;
+        let kind = recorder.kinds.for_location(meta.spawned_at()).unwrap_or(KindId::OTHER);
+        let task = task_number(meta.id());
+        current::with_poll_stack(recorder, context.poller(), |polls| {
+            if polls.source() == context.source() {
+                return super::stop_recording(context, polls);
+            }
+            if polls.worker.slot.is_idle() {
+                set_awake(polls);
+            }
+            polls.begin(UNTIMED, task, kind, context.source());
+            polls.wake_watchdog();
+        });
+    }
+
+    /// Notes that a poll begins while the recorder is paused. A thread without
+    /// a poll stack has no poll in which it could be nested.
+    #[inline]
+    fn on_skipped_poll_begin(context: &HookContext) {
+        current::with_existing_poll_stack(&context.recorder, PollStack::skip);
     }
 
     /// Marks the thread as awake. It polls a task without an unpark before, as

@@ -5,5 +5,6 @@ pub(crate) mod canary;
 pub(crate) mod future;
 pub(crate) mod hooks;
 pub(crate) mod install;
+mod skipped_poll;
 pub(crate) mod spawn;
 pub(crate) mod waker;

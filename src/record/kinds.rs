@@ -34,7 +34,7 @@ const LOCATION_ENTRIES: usize = 4096;
 const MORE_LOCATION_ENTRIES: usize = 65_536;
 
 /// Identifies a kind by an index below [`MAX_KINDS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KindId(u16);
 
 impl KindId {

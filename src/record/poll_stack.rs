@@ -14,7 +14,7 @@ use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::{self, Membership};
-use crate::record::slot::ActivePoll;
+use crate::record::slot::{ActivePoll, UNTIMED};
 use crate::record::worker::Worker;
 
 /// What began a poll. The same source must end it.
@@ -31,6 +31,9 @@ pub(crate) enum PollSource {
     /// The park hooks of the thread, where no hook reports polls: the time from
     /// an unpark to the next park.
     Thread,
+    /// A poll that began while the recorder was paused. Its slot is between two
+    /// polls.
+    Skipped,
 }
 
 /// What wants to record a poll on the calling thread.
@@ -77,17 +80,18 @@ pub(crate) struct PollStack {
     pub(crate) worker: Arc<Worker>,
     /// The hooks that report polls of this runtime; zero if they are unknown.
     hook_id: Cell<u32>,
-    source: Cell<PollSource>,
+    pub(super) source: Cell<PollSource>,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
     /// When the poll in progress began. Its slot may contain a later start,
     /// because the watchdog must see only the time since the last nested poll
     /// ended.
-    began_at: Cell<Ticks>,
+    pub(super) began_at: Cell<Ticks>,
     suspended: [Cell<Option<SuspendedPoll>>; MAX_SUSPENDED_POLLS],
-    depth: Cell<usize>,
-    /// How many polls in progress are nested too deeply to be recorded.
-    too_deep_polls: Cell<u32>,
+    pub(super) depth: Cell<usize>,
+    /// How many polls in progress are part of the innermost recorded or skipped
+    /// one, because they are nested too deeply or the recorder is paused.
+    pub(super) unrecorded_polls: Cell<u32>,
 }
 
 /// A poll that has ended.
@@ -108,7 +112,7 @@ impl PollStack {
             began_at: Cell::new(0),
             suspended: Default::default(),
             depth: Cell::new(0),
-            too_deep_polls: Cell::new(0),
+            unrecorded_polls: Cell::new(0),
         }
     }
 
@@ -132,7 +136,7 @@ impl PollStack {
     /// Returns whether a hook or a named future has begun a poll.
     #[inline]
     pub(crate) fn is_in_poll(&self) -> bool {
-        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future)
+        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future | PollSource::Skipped)
     }
 
     /// Returns whether another thread has taken over the worker, and no poll is
@@ -191,7 +195,8 @@ impl PollStack {
         }
     }
 
-    /// Begins a poll. If one is in progress, the new one is nested in it.
+    /// Begins a poll. If one is in progress, the new one is nested in it. `now`
+    /// is [`UNTIMED`] if the poll is only to be found by the watchdog.
     #[inline]
     pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, source: PollSource) {
         if self.source.get() != PollSource::NoPoll && !self.suspend(now) {
@@ -203,18 +208,15 @@ impl PollStack {
     }
 
     /// Suspends the poll in progress. Returns `false` if too many are
-    /// suspended.
+    /// suspended, or if the one in progress is not recorded.
     #[cold]
     fn suspend(&self, now: Ticks) -> bool {
         let depth = self.depth.get();
-        if depth == MAX_SUSPENDED_POLLS {
-            self.too_deep_polls.set(self.too_deep_polls.get().saturating_add(1));
+        if depth == MAX_SUSPENDED_POLLS || self.unrecorded_polls.get() > 0 {
+            self.unrecorded_polls.set(self.unrecorded_polls.get().saturating_add(1));
             return false;
         }
-        let poll = self.worker.slot.end();
-        if self.is_in_poll() {
-            self.worker.busy_nanos.add(self.recorder.clock.nanos(poll.start, now));
-        }
+        let poll = self.end_before_nested(now);
         self.suspended[depth].set(Some(SuspendedPoll {
             poll,
             began_at: self.began_at.get(),
@@ -227,12 +229,16 @@ impl PollStack {
     /// Ends and records the poll in progress, if `source` began it.
     #[inline]
     pub(crate) fn end(&self, source: PollSource) -> Option<EndedPoll> {
-        if self.too_deep_polls.get() > 0 {
-            self.end_too_deep_poll();
+        if self.unrecorded_polls.get() > 0 {
+            self.end_unrecorded_poll();
             return None;
         }
         if self.source.get() != source {
+            self.end_skipped();
             return None;
+        }
+        if self.began_at.get() == UNTIMED {
+            return self.end_untimed();
         }
         let worker = &*self.worker;
         let clock = &self.recorder.clock;
@@ -269,7 +275,9 @@ impl PollStack {
     /// Ends the poll in progress, if `source` began it, without recording it.
     pub(crate) fn discard(&self, source: PollSource) {
         if self.source.get() == source {
-            self.worker.slot.end();
+            if source != PollSource::Skipped {
+                self.worker.slot.end();
+            }
             self.source.set(PollSource::NoPoll);
             if self.depth.get() > 0 {
                 self.resume_suspended(self.recorder.clock.ticks());
@@ -278,17 +286,19 @@ impl PollStack {
     }
 
     #[cold]
-    fn end_too_deep_poll(&self) {
-        self.too_deep_polls.set(self.too_deep_polls.get() - 1);
+    fn end_unrecorded_poll(&self) {
+        self.unrecorded_polls.set(self.unrecorded_polls.get() - 1);
     }
 
     /// Resumes the poll that was suspended last.
     #[cold]
-    fn resume_suspended(&self, now: Ticks) {
+    pub(super) fn resume_suspended(&self, now: Ticks) {
         let depth = self.depth.get() - 1;
         self.depth.set(depth);
         if let Some(SuspendedPoll { poll, began_at, source }) = self.suspended[depth].take() {
-            self.worker.slot.resume(now, poll);
+            if source != PollSource::Skipped {
+                self.worker.slot.resume(if began_at == UNTIMED { UNTIMED } else { now }, poll);
+            }
             self.source.set(source);
             self.began_at.set(began_at);
         }
@@ -300,9 +310,13 @@ impl PollStack {
         (self.began_at.get(), self.worker.slot.task())
     }
 
-    /// Returns how long the poll in progress has lasted.
+    /// Returns how long the poll in progress has lasted, as far as is known.
     pub(crate) fn poll_nanos(&self) -> u64 {
-        self.recorder.clock.nanos(self.began_at.get(), self.recorder.clock.ticks())
+        let began_at = match self.began_at.get() {
+            UNTIMED => self.worker.slot.own_poll_found_at(),
+            began_at => Some(began_at),
+        };
+        began_at.map_or(0, |began_at| self.recorder.clock.nanos(began_at, self.recorder.clock.ticks()))
     }
 
     /// Wakes the watchdog if it sleeps, because the thread may have no unpark
@@ -320,10 +334,10 @@ impl PollStack {
     /// threshold.
     #[cold]
     fn keep_poll(&self, poll: ActivePoll, end: Ticks) {
-        let ActivePoll { seq, start, task, kind, .. } = poll;
+        let ActivePoll { seq, start, is_untimed, task, kind, .. } = poll;
         self.worker.flight.push(PastPoll { start: self.began_at.get(), end, kind });
         if self.recorder.clock.nanos(start, end) >= self.recorder.threshold_nanos {
-            self.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+            self.worker.events.push(LongEvent::Poll { seq, start, is_untimed, end, task, kind });
         }
     }
 

@@ -20,17 +20,28 @@ pub(crate) struct Slot {
     task: AtomicU64,
     kind: AtomicU32,
     idle: AtomicBool,
+    /// The number of the latest poll without a start that the watchdog has
+    /// found, and when it found it first.
+    found_seq: AtomicU64,
+    found_at: AtomicU64,
 }
+
+/// The start of a poll that has read no clock.
+pub(crate) const UNTIMED: Ticks = 0;
 
 /// A bit in `kind`: a future has set the kind by its name. Later names inside
 /// the same poll do not count.
 const NAMED: u32 = 1 << 31;
 
 /// A poll in progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ActivePoll {
     pub(crate) seq: u64,
+    /// When it began. If it `is_untimed`, the watchdog has found it in progress
+    /// then.
     pub(crate) start: Ticks,
+    /// Whether the poll has read no clock when it began.
+    pub(crate) is_untimed: bool,
     pub(crate) task: u64,
     pub(crate) kind: KindId,
     /// Whether a named future has set the kind.
@@ -45,7 +56,8 @@ impl Slot {
         self.seq.load(Relaxed) & 1 == 1
     }
 
-    /// Begins a poll. Only the owning thread may call it.
+    /// Begins a poll. `start` is [`UNTIMED`] if no clock was read. Only the
+    /// owning thread may call it.
     #[inline]
     pub(crate) fn begin(&self, start: Ticks, task: u64, kind: KindId) {
         self.start.store(start, Relaxed);
@@ -81,6 +93,75 @@ impl Slot {
         ended
     }
 
+    /// Ends the poll without reading what it was.
+    #[inline]
+    pub(crate) fn end_unread(&self) {
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+        fence(Release);
+    }
+
+    /// Notes that the watchdog has found the poll `seq` in progress, and
+    /// returns when it has found it first. Only the watchdog may call it.
+    fn find(&self, seq: u64, now: Ticks) -> Ticks {
+        if self.found_seq.load(Relaxed) == seq {
+            return self.found_at.load(Relaxed);
+        }
+        // A reader must not take the time of another poll for this one's.
+        self.found_seq.store(0, Relaxed);
+        fence(Release);
+        self.found_at.store(now, Relaxed);
+        self.found_seq.store(seq, Release);
+        now
+    }
+
+    /// Returns when the watchdog has found the poll `seq` first. Any thread may
+    /// call it.
+    #[inline]
+    fn found_at(&self, seq: u64) -> Option<Ticks> {
+        if self.found_seq.load(Acquire) != seq {
+            return None;
+        }
+        let at = self.found_at.load(Relaxed);
+        fence(Acquire);
+        (self.found_seq.load(Relaxed) == seq).then_some(at)
+    }
+
+    /// Returns when the watchdog has found the poll in progress first. Only the
+    /// owning thread may call it.
+    #[inline]
+    pub(crate) fn own_poll_found_at(&self) -> Option<Ticks> {
+        self.found_at(self.seq.load(Relaxed))
+    }
+
+    /// Returns the poll in progress, and notes when the watchdog has found it
+    /// if it has no start. Only the watchdog may call it.
+    pub(crate) fn find_active(&self, now: impl FnOnce() -> Ticks) -> Option<ActivePoll> {
+        let mut poll = self.load_active()?;
+        if poll.is_untimed {
+            poll.start = self.find(poll.seq, now());
+        }
+        Some(poll)
+    }
+
+    /// Returns the poll in progress. Returns `None` too if the poll has no
+    /// start and the watchdog has not found it. Any thread may call it.
+    pub(crate) fn active(&self) -> Option<ActivePoll> {
+        self.load_active().and_then(|poll| self.with_start(poll))
+    }
+
+    /// Returns whether a poll is in progress, whatever is known about it. Any
+    /// thread may call it.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.seq.load(Acquire) & 1 == 1
+    }
+
+    fn with_start(&self, poll: ActivePoll) -> Option<ActivePoll> {
+        if !poll.is_untimed {
+            return Some(poll);
+        }
+        self.found_at(poll.seq).map(|start| ActivePoll { start, ..poll })
+    }
+
     /// Sets the kind of the poll in progress to that of a named future, and
     /// returns the previous kind. Returns `None` if a named future has already
     /// set it.
@@ -94,8 +175,8 @@ impl Slot {
         Some(KindId::from_u32(previous))
     }
 
-    /// Returns the poll in progress. Any thread may call it.
-    pub(crate) fn active(&self) -> Option<ActivePoll> {
+    /// Returns the poll in progress. If it has no start, `start` is not set.
+    fn load_active(&self) -> Option<ActivePoll> {
         // A thread that begins and ends polls continuously can invalidate each
         // attempt. It is then not in a long poll, and readers look only for
         // those.
@@ -113,8 +194,9 @@ impl Slot {
         None
     }
 
-    /// Returns the latest poll, unless one is in progress. Any thread may call
-    /// it.
+    /// Returns the latest poll, unless one is in progress. Returns `None` too
+    /// if it has no start and the watchdog has not found it. Any thread may
+    /// call it.
     pub(crate) fn last_ended(&self) -> Option<ActivePoll> {
         let after = self.seq.load(Acquire);
         if after & 1 == 1 || after == 0 {
@@ -122,14 +204,16 @@ impl Slot {
         }
         let poll = self.load(after.wrapping_sub(1));
         fence(Acquire);
-        (self.seq.load(Relaxed) == after).then_some(poll)
+        if self.seq.load(Relaxed) == after { self.with_start(poll) } else { None }
     }
 
     fn load(&self, seq: u64) -> ActivePoll {
         let kind = self.kind.load(Relaxed);
+        let start = self.start.load(Relaxed);
         ActivePoll {
             seq,
-            start: self.start.load(Relaxed),
+            start,
+            is_untimed: start == UNTIMED,
             task: self.task.load(Relaxed),
             kind: KindId::from_u32(kind & !NAMED),
             is_named: kind & NAMED != 0,

@@ -190,7 +190,8 @@ impl Worker {
         let read = || {
             let seq = self.slot.seq().load(Acquire);
             let ended = self.busy_nanos.get();
-            let active = self.active().filter(&is_counted).map_or(0, in_progress);
+            let is_counted = |poll: &ActivePoll| !poll.is_untimed && is_counted(poll);
+            let active = self.active().filter(is_counted).map_or(0, in_progress);
             // If another poll has begun or ended meanwhile, its time may be in
             // both parts or in none.
             fence(Acquire);
@@ -224,6 +225,12 @@ impl Worker {
     /// worker another thread has taken over does not. Any thread may call it.
     pub(crate) fn active(&self) -> Option<ActivePoll> {
         self.slot.active().filter(|_| self.taken_over_at().is_none())
+    }
+
+    /// Does the same for the watchdog, which notes when it has found a poll
+    /// that has read no clock.
+    pub(crate) fn find_active(&self, clock: &Clock) -> Option<ActivePoll> {
+        self.slot.find_active(|| clock.ticks()).filter(|_| self.taken_over_at().is_none())
     }
 
     /// Returns the part of the time of the poll `seq` that its code has caused,

@@ -221,6 +221,9 @@ impl<'r> WatchdogLoop<'r> {
             self.sample_workers();
             if !self.all_idle() {
                 idle_since = Instant::now();
+            } else if idle_since.elapsed() > SLEEP_AFTER_IDLE && self.recorder.level.is_paused() {
+                self.sleep_while_paused(stop);
+                idle_since = Instant::now();
             } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
                 // A thread that is not parked executes no fence at its next
                 // poll.
@@ -250,6 +253,22 @@ impl<'r> WatchdogLoop<'r> {
         }
         // Report what has ended since the last pass.
         self.sample_workers();
+    }
+
+    /// Sleeps until recording is resumed, a flush asks for a pass, or the scope
+    /// ends. Each of them unparks the thread. No worker does.
+    fn sleep_while_paused(&mut self, stop: &AtomicBool) {
+        #[cfg(stack_capture)]
+        proc_files::close_all();
+        #[cfg(stack_capture)]
+        proc_files::take_spare();
+        while self.recorder.level.is_paused()
+            && !stop.load(Relaxed)
+            && !self.outbox.is_pass_requested()
+        {
+            thread::park();
+        }
+        self.process_clock.skip();
     }
 
     /// Returns the time to sleep until the next pass.

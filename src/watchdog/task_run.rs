@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn poll(seq: u64, task: u64) -> ActivePoll {
-        ActivePoll { seq, start: 0, task, kind: KindId::OTHER, is_named: false }
+        ActivePoll { seq, task, ..ActivePoll::default() }
     }
 
     #[test]

@@ -27,9 +27,10 @@ const LIBRARY: &[Rule] = &[
     // Plain data: what the other modules pass to each other.
     ("error", &[]),
     ("finding", &["serde_time"]),
-    ("snapshot", &["finding"]),
+    ("snapshot", &["finding", "recording"]),
     ("evidence", &["finding", "process", "record::hook_status::Hook", "record::kinds::KindId"]),
-    ("settings", &["error"]),
+    ("recording", &[]),
+    ("settings", &["error", "recording"]),
     // Tools. They import at most each other and plain data.
     ("fork", &[]),
     ("lock", &[]),
@@ -49,7 +50,7 @@ const LIBRARY: &[Rule] = &[
     // Between the watchdog and the report thread.
     ("outbox", &["evidence", "self_metrics"]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "source_path", "zeroed"]),
+    ("record", &["os", "recording", "snapshot", "source_path", "zeroed"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.

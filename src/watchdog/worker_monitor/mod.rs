@@ -12,7 +12,6 @@ mod stretch;
 mod tracked_poll;
 mod unsettled;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -20,7 +19,6 @@ use std::time::Instant;
 use crate::evidence::{Capture, LONG_STALL_NANOS, Message, Phase, StallEvidence, TaskWait, TimeSplit};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
-use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
@@ -88,7 +86,7 @@ impl WorkerMonitor {
 
     /// Returns whether the thread polls nothing now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is_parked() || self.worker.slot.active().is_none()
+        self.is_parked() || !self.worker.slot.is_polling()
     }
 
     /// Returns whether the park hook says that the thread is parked. A thread
@@ -121,7 +119,7 @@ impl WorkerMonitor {
         }
         self.end_without_event(context);
         worker.events.set_handled();
-        let active = worker.active();
+        let active = worker.find_active(&context.recorder.clock);
         self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
@@ -360,14 +358,14 @@ impl WorkerMonitor {
             }
         }
         let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
-        let ActivePoll { seq, start, kind, .. } = tracked.poll;
+        let poll = tracked.poll;
         let is_sampled = tracked.splitter.has_sample();
         // The end event of an earlier poll would have come before.
         if let Some(earlier) = self.finished.replace(tracked) {
             self.end_reported(&earlier, context);
         }
         if has_no_end_event && is_sampled {
-            self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), None, context);
+            self.finish_poll(poll, context.recorder.clock.ticks(), None, context);
         }
     }
 
@@ -427,31 +425,32 @@ impl WorkerMonitor {
                 };
                 context.outbox.send(Message::Wait(wait), context.self_metrics);
             }
-            LongEvent::Poll { seq, start, end, kind, .. } => {
+            LongEvent::Poll { seq, start, is_untimed, end, task, kind } => {
                 self.latest.add_event(seq);
-                self.finish_poll(seq, kind, start..end, after, context);
+                let poll = ActivePoll { seq, start, is_untimed, task, kind, is_named: false };
+                self.finish_poll(poll, end, after, context);
             }
         }
     }
 
-    /// Reports a long poll that has ended. `kind` is the poll's kind at its
-    /// end, and `after` are CPU times of the thread that were read after it.
+    /// Reports a long poll that has ended at `end`, as it was then. `after` are
+    /// CPU times of the thread that were read after it.
     fn finish_poll(
         &mut self,
-        seq: u64,
-        kind: KindId,
-        time: Range<Ticks>,
+        poll: ActivePoll,
+        end: Ticks,
         after: Option<ThreadTimes>,
         context: &mut MonitorContext<'_>,
     ) {
+        let ActivePoll { seq, kind, .. } = poll;
         if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.finish_tracking(context);
         }
+        let time = poll.start..end;
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.process_clock;
         let duration = clock.wall(time.start, time.end);
         let mut tracked = self.finished.take_if(|tracked| tracked.poll.seq == seq).unwrap_or_else(|| {
-            let poll = ActivePoll { seq, start: time.start, task: 0, kind, is_named: false };
             self.tracked_poll(poll, clock, threshold)
         });
         tracked.poll.kind = kind;
@@ -501,6 +500,7 @@ impl WorkerMonitor {
             held_driver: tracked.driver.held(),
             kind: tracked.poll.kind,
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
+            is_lower_bound: tracked.poll.is_untimed,
             duration_nanos,
             times,
             threshold_nanos: context.recorder.threshold_nanos,
