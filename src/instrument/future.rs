@@ -261,8 +261,7 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
     let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
     let runtime = runtimes::current_id();
     let poller = Poller::Future(runtime);
-    let is_skipped = |polls: &PollStack| polls.source() == PollSource::Skipped;
-    if current::with_existing_poll_stack(recorder, is_skipped) == Some(true) {
+    if skipped_poll::is_in_skipped_poll(recorder) {
         return None;
     }
     let role = current::with_poll_stack(recorder, poller, |polls| match polls.source() {

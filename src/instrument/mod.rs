@@ -7,4 +7,6 @@ pub(crate) mod hooks;
 pub(crate) mod install;
 mod skipped_poll;
 pub(crate) mod spawn;
+#[cfg(tokio_unstable)]
+mod task_number;
 pub(crate) mod waker;

@@ -6,8 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+#[cfg(tokio_unstable)]
+use tokio::task;
+
+#[cfg(tokio_unstable)]
+use crate::instrument::task_number::task_number;
 use crate::instrument::waker::WakeTracker;
 use crate::record::current;
+#[cfg(tokio_unstable)]
+use crate::record::fast_poll;
 use crate::record::poll_stack::{PollSource, PollStack};
 use crate::record::recorder::Recorder;
 
@@ -31,6 +38,19 @@ pub(super) fn poll<F: Future>(
     }
 }
 
+/// Returns whether the future is in a poll of a hook that began while the scope
+/// was paused.
+pub(super) fn is_in_skipped_poll(recorder: &Recorder) -> bool {
+    let source = current::with_existing_poll_stack(recorder, PollStack::source);
+    #[cfg(tokio_unstable)]
+    if source == Some(PollSource::NoPoll)
+        && task::try_id().map(task_number) == Some(fast_poll::skipped_task())
+    {
+        return true;
+    }
+    source == Some(PollSource::Skipped)
+}
+
 /// Ends when it is dropped, whether the future returns or panics.
 struct SkippedPoll<'r> {
     recorder: &'r Recorder,
@@ -40,6 +60,10 @@ struct SkippedPoll<'r> {
 
 impl<'r> SkippedPoll<'r> {
     fn begin(recorder: &'r Recorder) -> Self {
+        #[cfg(tokio_unstable)]
+        if fast_poll::is_between_polls() {
+            return Self { recorder, is_known: false };
+        }
         let is_known = current::with_existing_poll_stack(recorder, PollStack::skip).is_some();
         Self { recorder, is_known }
     }

@@ -61,7 +61,8 @@ impl Recorder {
     fn flight_of(&self, worker: &Worker, now_nanos: u64, since_nanos: u64) -> Vec<FlightPoll> {
         // Read before the recorder: a poll that ends meanwhile is in both, and
         // not in none.
-        let active = worker.active().filter(|poll| self.is_live() && !self.has_no_end_event(poll));
+        let active = worker.active().map(|poll| self.with_kind(poll));
+        let active = active.filter(|poll| self.is_live() && !self.has_no_end_event(poll));
         let tid = worker.tid();
         // Polls are kept in the order of their ends.
         let is_recent = |poll: &PastPoll| self.clock.since_start(poll.end) >= since_nanos;

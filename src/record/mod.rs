@@ -5,6 +5,8 @@ pub(crate) mod blocking_calls;
 pub(crate) mod clock;
 pub(crate) mod current;
 mod ended;
+#[cfg(tokio_unstable)]
+pub(crate) mod fast_poll;
 pub(crate) mod flight_recorder;
 mod flight_recording;
 pub(crate) mod histogram;

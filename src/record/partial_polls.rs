@@ -2,6 +2,8 @@
 //! all, because the recorder was paused when they began.
 
 use crate::record::clock::Ticks;
+#[cfg(tokio_unstable)]
+use crate::record::fast_poll;
 use crate::record::flight_recorder::PastPoll;
 use crate::record::long_events::LongEvent;
 use crate::record::poll_stack::{EndedPoll, PollSource, PollStack};
@@ -41,6 +43,26 @@ impl PollStack {
             self.worker.events.push(LongEvent::Poll { seq, start: found_at, is_untimed, end, task, kind });
         }
         EndedPoll { kind, nanos }
+    }
+
+    /// Takes over the poll in progress in the slot from
+    /// [`fast_poll`](crate::record::fast_poll).
+    #[cfg(tokio_unstable)]
+    pub(super) fn adopt_fast_poll(&self) {
+        let slot = self.worker.slot;
+        slot.set_kind(self.recorder.with_kind(slot.own_poll()).kind);
+        self.source.set(PollSource::Hook(self.hook_id.get()));
+        self.began_at.set(UNTIMED);
+    }
+
+    /// Makes the thread ready for fast polls of the hooks `hook_id`, if no poll
+    /// is in progress here.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn make_ready_for_fast_polls(&self, hook_id: u32) {
+        let is_empty = self.source.get() == PollSource::NoPoll && self.unrecorded_polls.get() == 0;
+        if is_empty && self.hook_id.get() == hook_id && self.worker.taken_over_at().is_none() {
+            fast_poll::make_ready(hook_id, Some(self.worker.slot));
+        }
     }
 
     /// Notes that a poll begins which is not recorded: the recorder is paused.

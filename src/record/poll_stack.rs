@@ -9,6 +9,8 @@ use std::task::Waker;
 use tokio::runtime::{Handle, Id};
 
 use crate::record::clock::Ticks;
+#[cfg(tokio_unstable)]
+use crate::record::fast_poll;
 use crate::record::flight_recorder::PastPoll;
 use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
@@ -79,7 +81,7 @@ pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
     /// The hooks that report polls of this runtime; zero if they are unknown.
-    hook_id: Cell<u32>,
+    pub(super) hook_id: Cell<u32>,
     pub(super) source: Cell<PollSource>,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
@@ -364,6 +366,8 @@ impl PollStack {
 
 impl Drop for PollStack {
     fn drop(&mut self) {
+        #[cfg(tokio_unstable)]
+        fast_poll::forget(self.worker.slot);
         if self.recorder.liveness.is_in_child() {
             return;
         }

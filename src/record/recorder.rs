@@ -89,6 +89,23 @@ impl Recorder {
         self.liveness.is_live()
     }
 
+    /// Returns the poll in progress of a worker, and notes when it was found if
+    /// it has read no clock. Only the watchdog may call it.
+    pub(crate) fn find_active(&self, worker: &Worker) -> Option<ActivePoll> {
+        let poll = worker.slot.find_active(|| self.clock.ticks());
+        poll.filter(|_| worker.taken_over_at().is_none()).map(|poll| self.with_kind(poll))
+    }
+
+    /// Returns the poll with its kind.
+    pub(crate) fn with_kind(&self, poll: ActivePoll) -> ActivePoll {
+        #[cfg(tokio_unstable)]
+        if poll.location != 0 {
+            let kind = self.kinds.find_location_at(poll.location).unwrap_or_default();
+            return ActivePoll { kind, location: 0, ..poll };
+        }
+        poll
+    }
+
     /// Returns the start of a poll that begins now: the time, or [`UNTIMED`] if
     /// polls read no clock at present.
     #[inline]

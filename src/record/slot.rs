@@ -1,10 +1,14 @@
 //! The poll in progress on a thread: one writer, any number of readers.
 
+#[cfg(tokio_unstable)]
+use std::panic::Location;
+
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
-use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
+use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use crate::record::sync::{Relaxed, Release, SeqCst, fence};
 
 /// The current poll of one thread. A slot shares its cache lines with nothing.
 ///
@@ -20,6 +24,12 @@ pub(crate) struct Slot {
     task: AtomicU64,
     kind: AtomicU32,
     idle: AtomicBool,
+    /// Whether another thread has taken over the worker.
+    taken_over: AtomicBool,
+    /// Where the task was spawned, if `kind` is [`AT_LOCATION`]: an address.
+    location: AtomicUsize,
+    /// How many polls have ended that no worker has counted.
+    uncounted: AtomicU64,
     /// The number of the latest poll without a start that the watchdog has
     /// found, and when it found it first.
     found_seq: AtomicU64,
@@ -33,6 +43,9 @@ pub(crate) const UNTIMED: Ticks = 0;
 /// the same poll do not count.
 const NAMED: u32 = 1 << 31;
 
+/// A bit in `kind`: the kind is that of the tasks spawned at `location`.
+const AT_LOCATION: u32 = 1 << 30;
+
 /// A poll in progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ActivePoll {
@@ -43,7 +56,11 @@ pub(crate) struct ActivePoll {
     /// Whether the poll has read no clock when it began.
     pub(crate) is_untimed: bool,
     pub(crate) task: u64,
+    /// The kind, unless there is a location instead.
     pub(crate) kind: KindId,
+    /// The address of the spawn location whose kind is meant; zero if `kind` is
+    /// known.
+    pub(crate) location: usize,
     /// Whether a named future has set the kind.
     pub(crate) is_named: bool,
 }
@@ -64,6 +81,30 @@ impl Slot {
         self.task.store(task, Relaxed);
         self.kind.store(kind.as_u32(), Relaxed);
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Begins a poll that reads no clock, of a task that was spawned here. Only
+    /// the owning thread may call it.
+    #[cfg(tokio_unstable)]
+    #[inline]
+    pub(crate) fn begin_at(&self, task: u64, location: &'static Location<'static>) {
+        self.start.store(UNTIMED, Relaxed);
+        self.task.store(task, Relaxed);
+        self.location.store(std::ptr::from_ref(location).addr(), Relaxed);
+        self.kind.store(AT_LOCATION, Relaxed);
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Sets the kind of the poll in progress, which had a location before.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn set_kind(&self, kind: KindId) {
+        self.kind.store(kind.as_u32(), Relaxed);
+    }
+
+    /// Returns the poll in progress. Only the owning thread may call it.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn own_poll(&self) -> ActivePoll {
+        self.load(self.seq.load(Relaxed))
     }
 
     /// Returns the task of the poll in progress. Only the owning thread may
@@ -98,6 +139,30 @@ impl Slot {
     pub(crate) fn end_unread(&self) {
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
         fence(Release);
+    }
+
+    /// Ends a poll that no worker counts.
+    #[cfg(tokio_unstable)]
+    #[inline]
+    pub(crate) fn end_uncounted(&self) {
+        self.uncounted.store(self.uncounted.load(Relaxed).wrapping_add(1), Relaxed);
+        self.end_unread();
+    }
+
+    /// Returns how many polls have ended that no worker has counted.
+    pub(crate) fn uncounted(&self) -> u64 {
+        self.uncounted.load(Relaxed)
+    }
+
+    /// Notes that another thread has taken over the worker.
+    pub(crate) fn set_taken_over(&self) {
+        self.taken_over.store(true, Release);
+    }
+
+    #[inline]
+    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.taken_over.load(Relaxed)
     }
 
     /// Notes that the watchdog has found the poll `seq` in progress, and
@@ -215,7 +280,8 @@ impl Slot {
             start,
             is_untimed: start == UNTIMED,
             task: self.task.load(Relaxed),
-            kind: KindId::from_u32(kind & !NAMED),
+            kind: KindId::from_u32(kind & !NAMED & !AT_LOCATION),
+            location: if kind & AT_LOCATION == 0 { 0 } else { self.location.load(Relaxed) },
             is_named: kind & NAMED != 0,
         }
     }
@@ -256,7 +322,9 @@ static FREE: PerProcess<Lock<Vec<&'static Slot>>> = PerProcess::new();
 /// Takes an unused slot, or allocates one.
 pub(crate) fn take() -> &'static Slot {
     let slot = FREE.get().lock().pop();
-    slot.unwrap_or_else(|| Box::leak(Box::default()))
+    let slot = slot.unwrap_or_else(|| Box::leak(Box::default()));
+    slot.taken_over.store(false, Relaxed);
+    slot
 }
 
 /// Puts a slot back, so that another thread can take it. Ends the poll that its

@@ -86,6 +86,8 @@ pub(crate) struct Worker {
     /// The largest value that [`Self::busy_nanos`] has returned.
     shown_busy_nanos: AtomicU64,
     pub(crate) polls: SingleWriterU64,
+    /// How many polls the slot had not counted when this record began.
+    uncounted_before: u64,
     pub(crate) parks: SingleWriterU64,
     pub(crate) unparks: SingleWriterU64,
     /// Waits of at least this length are reported. It is the threshold, or zero
@@ -111,12 +113,14 @@ impl Worker {
         runtime: Option<ThreadRuntime>,
         threshold_nanos: u64,
     ) -> Self {
+        let slot = slot::take();
         Self {
             number,
             label,
             runtime,
             registered_at: 0,
-            slot: slot::take(),
+            slot,
+            uncounted_before: slot.uncounted(),
             events: EventRing::new(),
             flight: FlightRing::new(),
             carried: CarriedCounts::new(),
@@ -180,7 +184,12 @@ impl Worker {
 
     /// Returns what was recorded about the worker as a whole.
     pub(crate) fn totals(&self) -> WorkerTotals {
-        WorkerTotals { busy_nanos: self.busy_nanos.get(), polls: self.polls.get(), parks: self.parks.get() }
+        let uncounted = self.slot.uncounted().wrapping_sub(self.uncounted_before);
+        WorkerTotals {
+            busy_nanos: self.busy_nanos.get(),
+            polls: self.polls.get() + uncounted,
+            parks: self.parks.get(),
+        }
     }
 
     /// Returns the time in polls, with the part of the poll in progress if it
@@ -227,12 +236,6 @@ impl Worker {
         self.slot.active().filter(|_| self.taken_over_at().is_none())
     }
 
-    /// Does the same for the watchdog, which notes when it has found a poll
-    /// that has read no clock.
-    pub(crate) fn find_active(&self, clock: &Clock) -> Option<ActivePoll> {
-        self.slot.find_active(|| clock.ticks()).filter(|_| self.taken_over_at().is_none())
-    }
-
     /// Returns the part of the time of the poll `seq` that its code has caused,
     /// by the latest sample of its thread. Returns `None` if the poll has not
     /// been sampled.
@@ -257,6 +260,7 @@ impl Worker {
     /// Marks the worker as taken over by another thread. That thread calls it.
     pub(crate) fn mark_taken_over(&self, now: Ticks) {
         let _ = self.taken_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
+        self.slot.set_taken_over();
     }
 
     /// Returns when another thread took over the worker, if one has.

@@ -64,6 +64,7 @@ pub(crate) fn sleep() -> Finding {
         evidence: Evidence::Stack,
         without_stack: 0,
         sampled_once: 0,
+        lower_bounds: 0,
         stack: vec![
             Frame {
                 function: "clock_nanosleep".to_owned(),

@@ -135,6 +135,8 @@ impl Source for ScopeState {
             suppressed_reports: self.self_metrics.suppressed_reports(),
             dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
             pending,
+            recording: self.recorder.level.recording(),
+            is_paused: self.recorder.level.is_paused(),
         }
     }
 

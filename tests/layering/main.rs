@@ -26,7 +26,7 @@ const ANYWHERE: &[&str] = &["fork", "lock", "owned_thread", "per_process", "sign
 const LIBRARY: &[Rule] = &[
     // Plain data: what the other modules pass to each other.
     ("error", &[]),
-    ("finding", &["serde_time"]),
+    ("finding", &["recording", "serde_time"]),
     ("snapshot", &["finding", "recording"]),
     ("evidence", &["finding", "process", "record::hook_status::Hook", "record::kinds::KindId"]),
     ("recording", &[]),
@@ -114,6 +114,7 @@ const LIBRARY: &[Rule] = &[
             "attach::error",
             "error",
             "finding",
+            "recording",
             "report",
             "snapshot",
             "source_path",

@@ -29,7 +29,7 @@ impl QuietTime {
     pub(super) fn update(&mut self, worker: &Worker, is_polling: bool, recorder: &Recorder) {
         let of_block_on = worker.runtime.as_ref().filter(|known| known.membership == Membership::BlockOn);
         let Some(runtime) = of_block_on.filter(|known| known.is_inside()) else { return };
-        let counts = (worker.polls.get(), worker.unparks.get());
+        let counts = (worker.totals().polls, worker.unparks.get());
         if is_polling || worker.slot.is_idle() || counts != self.counts {
             *self = Self { counts, since: None };
             return;

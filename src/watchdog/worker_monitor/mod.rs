@@ -119,7 +119,7 @@ impl WorkerMonitor {
         }
         self.end_without_event(context);
         worker.events.set_handled();
-        let active = worker.find_active(&context.recorder.clock);
+        let active = context.recorder.find_active(&worker);
         self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
@@ -427,7 +427,7 @@ impl WorkerMonitor {
             }
             LongEvent::Poll { seq, start, is_untimed, end, task, kind } => {
                 self.latest.add_event(seq);
-                let poll = ActivePoll { seq, start, is_untimed, task, kind, is_named: false };
+                let poll = ActivePoll { seq, start, is_untimed, task, kind, ..ActivePoll::default() };
                 self.finish_poll(poll, end, after, context);
             }
         }
