@@ -282,8 +282,8 @@ fn a_task_that_begins_during_a_pause_keeps_its_name() {
 /// Returns how many times the watchdogs of this process have gone to sleep.
 fn watchdog_sleeps() -> u64 {
     let tasks = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
-    let watchdogs =
-        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "loopscope-watch\n"));
+    let watchdogs = tasks
+        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "loopscope-watch\n"));
     let status = watchdogs.filter_map(|task| fs::read_to_string(task.join("status")).ok());
     let switches = status.filter_map(|status| {
         let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?.to_owned();

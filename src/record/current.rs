@@ -157,17 +157,17 @@ pub(crate) fn with_poll_stack<R>(
     f: impl FnOnce(&PollStack) -> R,
 ) -> Option<R> {
     with_stacks(|table| {
-            let stacks = table.stacks.borrow();
-            if let Some(polls) = stacks.get(table.current.get())
-                && polls.serves(recorder, poller)
-            {
-                return f(polls);
-            }
-            drop(stacks);
-            table.select(recorder, poller);
-            f(&table.stacks.borrow()[table.current.get()])
-        })
-        .ok()
+        let stacks = table.stacks.borrow();
+        if let Some(polls) = stacks.get(table.current.get())
+            && polls.serves(recorder, poller)
+        {
+            return f(polls);
+        }
+        drop(stacks);
+        table.select(recorder, poller);
+        f(&table.stacks.borrow()[table.current.get()])
+    })
+    .ok()
 }
 
 /// Runs `f` with a poll stack of the thread for `recorder` if there is one: the
@@ -175,15 +175,15 @@ pub(crate) fn with_poll_stack<R>(
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
     with_stacks(|table| {
-            let stacks = table.stacks.borrow();
-            let current = stacks.get(table.current.get()).filter(|polls| polls.recorder.id == recorder.id);
-            match current {
-                Some(polls) if polls.is_in_poll() => Some(f(polls)),
-                _ => other_stack(&stacks, current, recorder).map(f),
-            }
-        })
-        .ok()
-        .flatten()
+        let stacks = table.stacks.borrow();
+        let current = stacks.get(table.current.get()).filter(|polls| polls.recorder.id == recorder.id);
+        match current {
+            Some(polls) if polls.is_in_poll() => Some(f(polls)),
+            _ => other_stack(&stacks, current, recorder).map(f),
+        }
+    })
+    .ok()
+    .flatten()
 }
 
 /// Returns the poll stack for `recorder` that is in a poll, else the newest
@@ -247,13 +247,13 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
         return Some(recorder);
     }
     let of_poll_stack = with_stacks(|table| {
-            let stacks = table.stacks.borrow();
-            let in_poll = stacks.iter().filter(|polls| polls.is_in_poll());
-            let innermost = in_poll.max_by_key(|polls| polls.began_at());
-            let polls = innermost.or_else(|| stacks.get(table.current.get()));
-            polls.map(|polls| Arc::clone(&polls.recorder)).filter(|recorder| recorder.is_live())
-        })
-        .ok()?;
+        let stacks = table.stacks.borrow();
+        let in_poll = stacks.iter().filter(|polls| polls.is_in_poll());
+        let innermost = in_poll.max_by_key(|polls| polls.began_at());
+        let polls = innermost.or_else(|| stacks.get(table.current.get()));
+        polls.map(|polls| Arc::clone(&polls.recorder)).filter(|recorder| recorder.is_live())
+    })
+    .ok()?;
     of_poll_stack.or_else(default_recorder)
 }
 

@@ -4,8 +4,8 @@
 //! poll, not here. So a change in the middle of a poll needs no agreement
 //! between threads.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::record::clock::{Clock, Ticks};

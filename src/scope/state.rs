@@ -41,8 +41,7 @@ impl ScopeState {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
         // Tokio's measurement cannot be switched while a runtime runs.
-        recorder.tokio_measures_delay =
-            settings.schedule_delay && settings.recording == Recording::Full;
+        recorder.tokio_measures_delay = settings.schedule_delay && settings.recording == Recording::Full;
         recorder.level = RecordingLevel::new(settings.recording, settings.is_paused);
         recorder.liveness.is_printed = settings.terminal.is_shown();
         Self {

@@ -262,10 +262,7 @@ impl<'r> WatchdogLoop<'r> {
         proc_files::close_all();
         #[cfg(stack_capture)]
         proc_files::take_spare();
-        while self.recorder.level.is_paused()
-            && !stop.load(Relaxed)
-            && !self.outbox.is_pass_requested()
-        {
+        while self.recorder.level.is_paused() && !stop.load(Relaxed) && !self.outbox.is_pass_requested() {
             thread::park();
         }
         self.process_clock.skip();

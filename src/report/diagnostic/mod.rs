@@ -285,7 +285,10 @@ fn weak_stalls(finding: &Finding) -> Option<String> {
         )
     });
     let lower_bounds = (finding.lower_bounds > 0).then(|| {
-        format!("{} had begun before the watchdog saw them: their times are lower bounds", of(finding.lower_bounds))
+        format!(
+            "{} had begun before the watchdog saw them: their times are lower bounds",
+            of(finding.lower_bounds)
+        )
     });
     let parts: Vec<_> = without_stack.into_iter().chain(sampled_once).chain(lower_bounds).collect();
     (!parts.is_empty()).then(|| parts.join("; "))

@@ -450,9 +450,10 @@ impl WorkerMonitor {
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.process_clock;
         let duration = clock.wall(time.start, time.end);
-        let mut tracked = self.finished.take_if(|tracked| tracked.poll.seq == seq).unwrap_or_else(|| {
-            self.tracked_poll(poll, clock, threshold)
-        });
+        let mut tracked = self
+            .finished
+            .take_if(|tracked| tracked.poll.seq == seq)
+            .unwrap_or_else(|| self.tracked_poll(poll, clock, threshold));
         tracked.poll.kind = kind;
         let paused = clock.paused(time.start, time.end);
         let late = after.map_or(0, |times| clock.wall(time.end, times.at));

@@ -111,7 +111,8 @@ fn workers(out: &mut Families, snapshot: &Snapshot) {
         sum.parks += worker.parks;
         sum.local_queue_depth = sum_of_known(sum.local_queue_depth, worker.local_queue_depth);
     };
-    let labelled = snapshot.workers.iter().map(|worker| ([bounded(&worker.runtime), bounded(&worker.label)], worker));
+    let labelled =
+        snapshot.workers.iter().map(|worker| ([bounded(&worker.runtime), bounded(&worker.label)], worker));
     let other = [Cow::Borrowed(""), OTHER];
     let workers = by_label(labelled, MAX_WORKERS, other, add, |sum, worker| add(sum, &worker));
     for ([runtime, worker], values) in &workers {
