@@ -212,9 +212,12 @@ mod tests {
         assert!(with("LOOPSCOPE", "off").unwrap().off);
         assert!(with("LOOPSCOPE", "paused").unwrap().is_paused);
         assert_eq!(with("LOOPSCOPE", "detect").unwrap().recording, Recording::Detect);
-        let detect = Settings { recording: Recording::Detect, ..Settings::default() };
-        let with_value = |value: &'static str| detect.clone().with_variables(|_| Some(value.to_owned()));
-        assert_eq!(with_value("on").map(|settings| settings.recording), Ok(Recording::Detect));
+        let detect_with = |value: &'static str| {
+            let detect = Settings { recording: Recording::Detect, ..Settings::default() };
+            detect.with_variables(|name| (name == "LOOPSCOPE").then(|| value.to_owned())).unwrap()
+        };
+        assert_eq!(detect_with("on").recording, Recording::Detect, "as the program has set");
+        assert_eq!(detect_with("full").recording, Recording::Full);
         assert_eq!(with("LOOPSCOPE_THRESHOLD", "25ms").unwrap().threshold, Duration::from_millis(25));
         assert_eq!(with("LOOPSCOPE_THRESHOLD", "1.5s").unwrap().threshold, Duration::from_millis(1500));
         let address = with("LOOPSCOPE_TELEMETRY", "127.0.0.1:0").unwrap().telemetry;

@@ -418,9 +418,9 @@ pub struct Snapshot {
     pub recording: Recording,
     /// Whether recording is paused: see [`Scope::pause`](crate::Scope::pause).
     pub is_paused: bool,
-    /// Whether polls have been recorded in full at any time. If not, poll times,
-    /// schedule delays and the busy time of workers were never measured: they
-    /// are zero here, and exporters omit them.
+    /// Whether polls have been recorded in full at any time. If not, poll
+    /// times, schedule delays and the busy time of workers were never measured:
+    /// they are zero here, and exporters omit them.
     pub has_recorded_in_full: bool,
     /// The task kinds.
     pub kinds: Vec<KindSnapshot>,

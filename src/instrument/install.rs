@@ -241,8 +241,8 @@ mod tasks {
         }
     }
 
-    /// Begins a poll that is recorded in full. As a part of its caller, it would
-    /// make the other levels save registers that only it uses.
+    /// Begins a poll that is recorded in full. As a part of its caller, it
+    /// would make the other levels save registers that only it uses.
     #[inline(never)]
     fn begin_poll(context: &HookContext, meta: &TaskMeta<'_>) {
         let recorder = &context.recorder;

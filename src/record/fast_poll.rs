@@ -51,8 +51,8 @@ pub(crate) fn begin(hook_id: u32, task: u64, spawned_at: &'static Location<'stat
     })
 }
 
-/// Notes that a poll begins which is not recorded. Returns `false` if the thread
-/// is not ready: a poll may be in progress.
+/// Notes that a poll begins which is not recorded. Returns `false` if the
+/// thread is not ready: a poll may be in progress.
 #[inline]
 pub(crate) fn skip(hook_id: u32, task: u64) -> bool {
     FAST_POLLS.with(|fast| {
@@ -64,8 +64,8 @@ pub(crate) fn skip(hook_id: u32, task: u64) -> bool {
     })
 }
 
-/// Ends a fast poll, or one that was skipped. Returns `false` if the poll may be
-/// on the poll stack, or if the watchdog has found it.
+/// Ends a fast poll, or one that was skipped. Returns `false` if the poll may
+/// be on the poll stack, or if the watchdog has found it.
 #[inline]
 pub(crate) fn end(hook_id: u32) -> bool {
     FAST_POLLS.with(|fast| {
@@ -85,8 +85,8 @@ pub(crate) fn end(hook_id: u32) -> bool {
     })
 }
 
-/// Makes the thread ready for fast polls of these hooks. No poll of theirs is in
-/// progress. A thread that has no slot yet can only skip polls.
+/// Makes the thread ready for fast polls of these hooks. No poll of theirs is
+/// in progress. A thread that has no slot yet can only skip polls.
 pub(crate) fn make_ready(hook_id: u32, slot: Option<&'static Slot>) {
     FAST_POLLS.with(|fast| {
         fast.hook_id.set(hook_id);

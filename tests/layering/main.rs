@@ -222,6 +222,7 @@ const LIBRARY: &[Rule] = &[
             "outbox",
             "process",
             "record",
+            "recording",
             "report",
             "self_metrics",
             "settings",

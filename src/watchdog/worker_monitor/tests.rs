@@ -7,6 +7,7 @@ use crate::evidence::{LockHolders, TimeSplit};
 use crate::os;
 use crate::outbox::Outbox;
 use crate::process::Process;
+use crate::record::kinds::KindId;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 use crate::self_metrics::SelfMetrics;
