@@ -18,18 +18,18 @@ pub enum Recording {
     /// Only stalls. A poll reads no clock: the watchdog's looks, two for each
     /// threshold, bring the time.
     ///
-    /// A poll counts from the first look that finds it in progress to its
-    /// exact end. So the duration of a stall is a lower bound: the stall lasts
-    /// longer by at most the time between two looks, usually half of the
-    /// threshold. A poll is a stall if its lower bound passes the threshold. So
-    /// a poll of one and a half thresholds or longer is found, unless the
-    /// watchdog gets no CPU, and no poll shorter than the threshold is reported.
+    /// A poll counts from the first look that finds it in progress to its exact
+    /// end. So the duration of a stall is a lower bound: the stall lasts longer
+    /// by at most the time between two looks, usually half of the threshold. A
+    /// poll is a stall if its lower bound passes the threshold. So a poll of
+    /// one and a half thresholds or longer is found, unless the watchdog gets
+    /// no CPU, and no poll shorter than the threshold is reported.
     ///
     /// Not measured are poll times, schedule delays, the tasks that a stall
-    /// delayed, the busy time of workers, and the flight recorder's short polls. Histograms stay as they are, and
-    /// exporters omit them if the scope has never recorded in full. Counts
-    /// of tasks, of polls of a worker and of parks, the lints of named futures,
-    /// and the lag of canaries are recorded.
+    /// delayed, the busy time of workers, and the flight recorder's short
+    /// polls. Histograms stay as they are, and exporters omit them if the scope
+    /// has never recorded in full. Counts of tasks, of polls of a worker and of
+    /// parks, the lints of named futures, and the lag of canaries are recorded.
     Detect,
 }
 

@@ -120,7 +120,6 @@ impl TaskRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::kinds::KindId;
     use crate::watchdog::sample::ThreadTimes;
 
     const MS: u64 = 1_000_000;
