@@ -17,8 +17,6 @@ use loopscope::{Finding, Named, Recording, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, LocalSet, yield_now};
 
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
-
 fn scope_with(recording: Recording) -> Scope {
     Scope::builder().terminal(Terminal::Never).recording(recording).start().expect("the scope starts")
 }
@@ -64,10 +62,11 @@ fn detect_finds_every_stall_and_measures_nothing_else() {
         let blocked = block(&runtime, "blocked");
         eventually("the next stall", || find(&scope, "blocked").filter(|finding| finding.count == n));
         blocked.release(&runtime);
-        assert!(scope.flush(FLUSH_TIMEOUT));
     }
-    let finding = find(&scope, "blocked").unwrap();
-    assert_eq!((finding.count, finding.ongoing), (STALLS, None), "{finding:#?}");
+    // A task ends a little later than its handle says.
+    drop(runtime);
+    let finding = common::finding(&scope, "blocked");
+    assert_eq!((finding.count, finding.lower_bounds), (STALLS, STALLS), "{finding:#?}");
     let site = finding.site.as_ref().expect("the site is known");
     assert!(site.function.ends_with("block_until_released"), "{finding:#?}");
     assert!(finding.total >= scope.snapshot().threshold * STALLS as u32, "{finding:#?}");
@@ -220,6 +219,8 @@ fn switching_by_several_threads_leaves_a_scope_that_works() {
     for task in tasks {
         runtime.block_on(task).unwrap();
     }
+    // A task ends a little later than its handle says.
+    drop(runtime);
     let findings = common::flushed(&scope).findings;
     let snapshot = scope.snapshot();
     assert_eq!(snapshot.observer.replaced_hooks, Vec::<&str>::new());
@@ -230,8 +231,7 @@ fn switching_by_several_threads_leaves_a_scope_that_works() {
         assert!(kind.poll_time.sum <= elapsed * 2 || is_stalled, "{kind:#?}");
         assert_eq!(kind.alive(), 0, "{kind:#?}");
     }
-    drop(runtime);
-    assert!(scope.snapshot().longest_active_poll().is_zero());
+    assert!(snapshot.longest_active_poll().is_zero());
 }
 
 /// A future that is polled first during a pause finds out later what it is.

@@ -20,6 +20,8 @@ const HAS_BEEN_FULL: u8 = 4;
 
 /// What the hooks do with a poll that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// Without `tokio_unstable`, no hook begins a poll.
+#[cfg_attr(not(tokio_unstable), allow(dead_code))]
 pub(crate) enum Level {
     Full,
     Detect,
@@ -52,6 +54,7 @@ impl RecordingLevel {
     }
 
     #[inline]
+    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
     pub(crate) fn get(&self) -> Level {
         match self.bits.load(Relaxed) & (DETECT | PAUSED) {
             0 => Level::Full,
