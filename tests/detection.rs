@@ -85,7 +85,6 @@ macro_rules! with_detect {
 
 with_detect! {
     detect_finds_a_sleep runs a_sleep_is_found_at_its_line;
-    detect_finds_a_file_write runs a_file_write_is_found_at_its_function;
     detect_finds_a_computation runs a_computation_is_found_at_its_function;
     detect_does_not_report_code_after_a_sleep runs code_after_a_sleep_is_not_reported;
 }

@@ -396,6 +396,11 @@ impl WorkerMonitor {
             (_, Some((age, sample))) if has_just_woken(&sample, times) => {
                 Capture::without_stack(age, false, None)
             }
+            // What the thread did before the watchdog found the poll is not
+            // known, so a thread that runs at the end proves no computation.
+            (_, Some((age, sample))) if tracked.poll.is_untimed && sample.is_runnable() => {
+                Capture::without_stack(age, false, None)
+            }
             (Some(inspector), Some((age, sample))) => inspector.capture_without_stack(age, &sample),
             _ => Capture::without_stack(0, times.on_cpu > times.off_cpu, None),
         }
