@@ -15,7 +15,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use loopscope::{Named, Scope, Terminal};
+use loopscope::{Named, Recording, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 use tokio_metrics::TaskMonitor;
 
@@ -92,19 +92,28 @@ fn configurations(build: fn() -> Builder) -> Vec<Configuration> {
         rounds: Vec::new(),
         _scope: None,
     };
-    let watched = |name, reads, spawn, schedule_delay| {
+    let watched_at = |name, reads, spawn, schedule_delay, recording| {
         let scope = Scope::builder()
             .terminal(Terminal::Never)
             .schedule_delay(schedule_delay)
+            .recording(recording)
             .start()
             .expect("a scope");
         let runtime = scope.watch(&mut build()).build().expect("a runtime");
         Configuration { name, runtime, spawn, reads, rounds: Vec::new(), _scope: Some(scope) }
     };
+    let watched =
+        |name, reads, spawn, schedule_delay| watched_at(name, reads, spawn, schedule_delay, Recording::Full);
+    let detecting = |name, spawn| watched_at(name, 0, spawn, false, Recording::Detect);
+    let paused = detecting("loopscope: paused", spawn_plain);
+    paused._scope.as_ref().expect("it has a scope").pause();
     vec![
         bare("bare tokio", spawn_plain),
         empty_hooks(build),
         tokio_delay(build),
+        paused,
+        detecting("loopscope: detect only", spawn_plain),
+        detecting("loopscope: detect only, named tasks", spawn_named),
         watched("loopscope: poll time, watchdog", 2, spawn_plain, false),
         watched("loopscope: poll time, schedule delay, watchdog", 2, spawn_plain, true),
         watched("loopscope: the same, named tasks", 2, spawn_named, true),

@@ -36,6 +36,8 @@ impl Clock {
     #[cfg(test)]
     pub(crate) fn mock() -> (Self, std::sync::Arc<quanta::Mock>) {
         let (counter, mock) = quanta::Clock::mock();
+        // No real reading is zero.
+        mock.increment(1_u64);
         (Self::from_counter(counter), mock)
     }
 

@@ -9,6 +9,8 @@ use std::task::Waker;
 use tokio::runtime::{Handle, Id};
 
 use crate::record::clock::Ticks;
+#[cfg(tokio_unstable)]
+use crate::record::fast_poll;
 use crate::record::flight_recorder::PastPoll;
 use crate::record::kinds::KindId;
 #[cfg(tokio_unstable)]
@@ -16,7 +18,7 @@ use crate::record::known_locations::KnownLocations;
 use crate::record::long_events::LongEvent;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::{self, Membership};
-use crate::record::slot::ActivePoll;
+use crate::record::slot::{ActivePoll, UNTIMED};
 use crate::record::worker::Worker;
 
 /// What began a poll. The same source must end it.
@@ -33,6 +35,9 @@ pub(crate) enum PollSource {
     /// The park hooks of the thread, where no hook reports polls: the time from
     /// an unpark to the next park.
     Thread,
+    /// A poll that began while the recorder was paused. Its slot is between two
+    /// polls.
+    Skipped,
 }
 
 /// What wants to record a poll on the calling thread.
@@ -82,22 +87,24 @@ pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
     /// The hooks that report polls of this runtime; zero if they are unknown.
-    hook_id: Cell<u32>,
-    source: Cell<PollSource>,
+    pub(super) hook_id: Cell<u32>,
+    pub(super) source: Cell<PollSource>,
     #[cfg(tokio_unstable)]
     pub(crate) known_locations: KnownLocations,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
-    /// Whether polls are suspended, or the poll in progress was.
-    is_nested: Cell<bool>,
+    /// Whether the poll in progress was suspended, or polls inside it are not
+    /// recorded, or it is itself inside another one.
+    pub(super) is_nested: Cell<bool>,
     /// When the poll in progress began, if `is_nested`. Its slot may contain a
     /// later start, because the watchdog must see only the time since the last
     /// nested poll ended.
-    nested_began_at: Cell<Ticks>,
+    pub(super) nested_began_at: Cell<Ticks>,
     suspended: [Cell<Option<SuspendedPoll>>; MAX_SUSPENDED_POLLS],
-    depth: Cell<usize>,
-    /// How many polls in progress are nested too deeply to be recorded.
-    too_deep_polls: Cell<u32>,
+    pub(super) depth: Cell<usize>,
+    /// How many polls in progress are part of the innermost recorded or skipped
+    /// one, because they are nested too deeply or the recorder is paused.
+    pub(super) unrecorded_polls: Cell<u32>,
 }
 
 /// A poll that has ended.
@@ -124,7 +131,7 @@ impl PollStack {
             nested_began_at: Cell::new(0),
             suspended: Default::default(),
             depth: Cell::new(0),
-            too_deep_polls: Cell::new(0),
+            unrecorded_polls: Cell::new(0),
         }
     }
 
@@ -154,7 +161,7 @@ impl PollStack {
     /// Returns whether a hook or a named future has begun a poll.
     #[inline]
     pub(crate) fn is_in_poll(&self) -> bool {
-        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future)
+        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future | PollSource::Skipped)
     }
 
     /// Returns whether another thread has taken over the worker, and no poll is
@@ -214,7 +221,8 @@ impl PollStack {
         }
     }
 
-    /// Begins a poll. If one is in progress, the new one is nested in it.
+    /// Begins a poll. If one is in progress, the new one is nested in it. `now`
+    /// is [`UNTIMED`] if the poll is only to be found by the watchdog.
     #[inline]
     pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, source: PollSource) {
         if self.source.get() != PollSource::NoPoll && !self.suspend(now) {
@@ -225,19 +233,16 @@ impl PollStack {
     }
 
     /// Suspends the poll in progress. Returns `false` if too many are
-    /// suspended.
+    /// suspended, or if the one in progress is not recorded.
     #[cold]
     fn suspend(&self, now: Ticks) -> bool {
         let depth = self.depth.get();
-        if depth == MAX_SUSPENDED_POLLS {
-            self.too_deep_polls.set(self.too_deep_polls.get().saturating_add(1));
+        if depth == MAX_SUSPENDED_POLLS || self.unrecorded_polls.get() > 0 {
+            self.unrecorded_polls.set(self.unrecorded_polls.get().saturating_add(1));
             return false;
         }
         let began_at = self.began_at();
-        let poll = self.worker.slot.end();
-        if self.is_in_poll() {
-            self.worker.counters.busy_nanos.add(self.recorder.clock.nanos(poll.start, now));
-        }
+        let poll = self.end_before_nested(now);
         self.suspended[depth].set(Some(SuspendedPoll { poll, began_at, source: self.source.get() }));
         self.depth.set(depth + 1);
         self.is_nested.set(true);
@@ -252,13 +257,18 @@ impl PollStack {
             return self.end_nested(source);
         }
         if self.source.get() != source {
+            self.end_unrecorded();
             return None;
+        }
+        let start = self.worker.slot.start();
+        if start == UNTIMED {
+            return self.end_untimed();
         }
         let now = self.recorder.clock.ticks();
         if let Some(at) = self.worker.taken_over_at() {
             return Some(self.end_taken_over(at));
         }
-        let ended = self.record_end(self.worker.slot.start(), now);
+        let ended = self.record_end(start, now);
         self.worker.counters.busy_nanos.add(ended.nanos);
         Some(ended)
     }
@@ -277,12 +287,12 @@ impl PollStack {
     /// them has been counted.
     #[cold]
     fn end_nested(&self, source: PollSource) -> Option<EndedPoll> {
-        if self.too_deep_polls.get() > 0 {
-            self.too_deep_polls.set(self.too_deep_polls.get() - 1);
+        if self.unrecorded_polls.get() > 0 || self.source.get() != source {
+            self.end_unrecorded();
             return None;
         }
-        if self.source.get() != source {
-            return None;
+        if self.nested_began_at.get() == UNTIMED {
+            return self.end_untimed();
         }
         let now = self.recorder.clock.ticks();
         let taken_over_at = self.worker.taken_over_at();
@@ -313,7 +323,9 @@ impl PollStack {
     /// Ends the poll in progress, if `source` began it, without recording it.
     pub(crate) fn discard(&self, source: PollSource) {
         if self.source.get() == source {
-            self.worker.slot.end();
+            if source != PollSource::Skipped {
+                self.worker.slot.end();
+            }
             self.source.set(PollSource::NoPoll);
             if self.is_nested.get() {
                 self.resume_suspended(self.recorder.clock.ticks());
@@ -323,11 +335,13 @@ impl PollStack {
 
     /// Resumes the poll that was suspended last, if there is one.
     #[cold]
-    fn resume_suspended(&self, now: Ticks) {
+    pub(super) fn resume_suspended(&self, now: Ticks) {
         let Some(depth) = self.depth.get().checked_sub(1) else { return self.is_nested.set(false) };
         self.depth.set(depth);
         if let Some(SuspendedPoll { poll, began_at, source }) = self.suspended[depth].take() {
-            self.worker.slot.resume(now, poll);
+            if source != PollSource::Skipped {
+                self.worker.slot.resume(if began_at == UNTIMED { UNTIMED } else { now }, poll);
+            }
             self.source.set(source);
             self.nested_began_at.set(began_at);
         }
@@ -339,9 +353,13 @@ impl PollStack {
         (self.began_at(), self.worker.slot.task())
     }
 
-    /// Returns how long the poll in progress has lasted.
+    /// Returns how long the poll in progress has lasted, as far as is known.
     pub(crate) fn poll_nanos(&self) -> u64 {
-        self.recorder.clock.nanos(self.began_at(), self.recorder.clock.ticks())
+        let began_at = match self.began_at() {
+            UNTIMED => self.worker.slot.own_poll_found_at(),
+            began_at => Some(began_at),
+        };
+        began_at.map_or(0, |began_at| self.recorder.clock.nanos(began_at, self.recorder.clock.ticks()))
     }
 
     /// Wakes the watchdog if it sleeps, because the thread may have no unpark
@@ -359,10 +377,11 @@ impl PollStack {
     /// passes the threshold.
     #[cold]
     fn keep_poll(&self, began_at: Ticks, end: Ticks) {
-        let Some(ActivePoll { seq, start, task, kind, .. }) = self.worker.slot.last_ended() else { return };
+        let Some(poll) = self.worker.slot.last_ended() else { return };
+        let ActivePoll { seq, start, is_untimed, task, kind, .. } = poll;
         self.worker.flight.push(PastPoll { start: began_at, end, kind });
         if self.recorder.clock.nanos(start, end) >= self.recorder.threshold_nanos {
-            self.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+            self.worker.events.push(LongEvent::Poll { seq, start, is_untimed, end, task, kind });
         }
     }
 
@@ -389,6 +408,8 @@ impl PollStack {
 
 impl Drop for PollStack {
     fn drop(&mut self) {
+        #[cfg(tokio_unstable)]
+        fast_poll::forget(self.worker.slot);
         if self.recorder.liveness.is_in_child() {
             return;
         }

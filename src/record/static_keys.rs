@@ -16,6 +16,14 @@ pub(crate) struct StaticKey {
     length: usize,
 }
 
+#[cfg(tokio_unstable)]
+impl StaticKey {
+    /// Returns the key of the location at an address.
+    pub(crate) fn from_location_address(address: usize) -> Self {
+        Self { address, length: 0 }
+    }
+}
+
 impl From<&'static str> for StaticKey {
     #[inline]
     fn from(name: &'static str) -> Self {

@@ -87,6 +87,8 @@ pub(crate) struct Worker {
     /// When the thread was registered.
     pub(crate) registered_at: Ticks,
     pub(crate) slot: &'static Slot,
+    /// How many polls the slot had not counted when this record began.
+    uncounted_before: u64,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
     pub(crate) carried: CarriedCounts,
@@ -119,12 +121,14 @@ impl Worker {
         runtime: Option<ThreadRuntime>,
         threshold_nanos: u64,
     ) -> Self {
+        let slot = slot::take();
         Self {
             number,
             label,
             runtime,
             registered_at: 0,
-            slot: slot::take(),
+            slot,
+            uncounted_before: slot.uncounted(),
             events: EventRing::new(),
             flight: FlightRing::new(),
             carried: CarriedCounts::new(),
@@ -186,7 +190,8 @@ impl Worker {
     /// Returns what was recorded about the worker as a whole.
     pub(crate) fn totals(&self) -> WorkerTotals {
         let WorkerCounters { busy_nanos, polls, parks, .. } = &self.counters;
-        WorkerTotals { busy_nanos: busy_nanos.get(), polls: polls.get(), parks: parks.get() }
+        let uncounted = self.slot.uncounted().wrapping_sub(self.uncounted_before);
+        WorkerTotals { busy_nanos: busy_nanos.get(), polls: polls.get() + uncounted, parks: parks.get() }
     }
 
     /// Returns the time in polls, with the part of the poll in progress if it
@@ -196,7 +201,8 @@ impl Worker {
         let read = || {
             let seq = self.slot.seq().load(Acquire);
             let ended = self.counters.busy_nanos.get();
-            let active = self.active().filter(&is_counted).map_or(0, in_progress);
+            let is_counted = |poll: &ActivePoll| !poll.is_untimed && is_counted(poll);
+            let active = self.active().filter(is_counted).map_or(0, in_progress);
             // If another poll has begun or ended meanwhile, its time may be in
             // both parts or in none.
             fence(Acquire);
@@ -256,6 +262,7 @@ impl Worker {
     /// Marks the worker as taken over by another thread. That thread calls it.
     pub(crate) fn mark_taken_over(&self, now: Ticks) {
         let _ = self.taken_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
+        self.slot.set_taken_over();
     }
 
     /// Returns when another thread took over the worker, if one has.
@@ -271,7 +278,7 @@ impl Worker {
     /// unparked. Both are the same as before only if no poll has begun or ended
     /// since.
     pub(crate) fn progress(&self) -> (u64, u64) {
-        (self.slot.seq().load(Acquire), self.unparks.get())
+        (self.slot.seq().load(Acquire), self.counters.unparks.get())
     }
 
     /// Marks the thread as parked. The thread itself calls it.

@@ -230,7 +230,9 @@ impl<'r> WatchdogLoop<'r> {
                 self.process_clock.measure_sleep(sleep);
             }
             self.sample_workers();
-            if self.may_sleep() {
+            if self.recorder.level.is_paused() {
+                self.sleep_while_paused(stop);
+            } else if self.may_sleep() {
                 self.sleep_until_woken(stop);
             }
         }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[cfg(stack_capture)]
@@ -14,6 +15,10 @@ use crate::watchdog::{LAG_PROBE_INTERVAL, WatchdogLoop};
 /// are closed in the next one.
 #[cfg(stack_capture)]
 const CLOSE_FILES_AFTER: Duration = Duration::from_secs(1);
+
+/// While recording is paused, the watchdog makes a pass after this time, which
+/// frees the records of threads that have ended.
+const LONGEST_PAUSED_SLEEP: Duration = Duration::from_secs(10);
 
 impl WatchdogLoop<'_> {
     /// Returns whether the watchdog may sleep until a worker wakes it, if the
@@ -46,6 +51,29 @@ impl WatchdogLoop<'_> {
         }
         self.has_slept = true;
         self.rest.end_sleep(self.longest_interval(), Instant::now());
+        self.process_clock.skip();
+    }
+
+    /// Sleeps until recording is resumed, a flush asks for a pass, or the scope
+    /// ends: each of them unparks the thread, and no worker does. Does not sleep
+    /// before what was recorded earlier is reported.
+    pub(super) fn sleep_while_paused(&mut self, stop: &AtomicBool) {
+        if self.unsettled_polls > 0 || self.monitors.iter().any(WorkerMonitor::is_polling) {
+            return;
+        }
+        #[cfg(stack_capture)]
+        proc_files::close_all();
+        #[cfg(stack_capture)]
+        proc_files::take_spare();
+        let may_sleep = || {
+            self.recorder.level.is_paused() && !stop.load(Relaxed) && !self.outbox.is_pass_requested()
+        };
+        let deadline = Instant::now() + LONGEST_PAUSED_SLEEP;
+        while may_sleep()
+            && let Some(left) = deadline.checked_duration_since(Instant::now())
+        {
+            thread::park_timeout(left);
+        }
         self.process_clock.skip();
     }
 
@@ -99,8 +127,9 @@ impl WatchdogLoop<'_> {
 
     /// Returns the time between two passes while the workers are calm. Without
     /// hooks for polls, a poll in progress may be many polls, and two passes
-    /// must see it before it is long.
+    /// must see it before it is long. The time of a poll that has read no clock
+    /// counts from the first pass that finds it.
     fn longest_interval(&self) -> Duration {
-        self.tick * if cfg!(tokio_unstable) { 4 } else { 2 }
+        self.tick * if cfg!(tokio_unstable) && self.recorder.level.is_full() { 4 } else { 2 }
     }
 }

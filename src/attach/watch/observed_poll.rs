@@ -180,6 +180,7 @@ impl ObservedPoll {
             held_driver: None,
             kind: stall.kind,
             start_nanos: tools.recorder.clock.since_start(self.first.times.at),
+            is_lower_bound: false,
             duration_nanos: self.age_nanos(tools.recorder),
             times: self.times(tools.recorder),
             threshold_nanos: tools.recorder.threshold_nanos,

@@ -36,7 +36,7 @@ impl QuietTime {
         self.is_undecided = false;
         let of_block_on = worker.runtime.as_ref().filter(|known| known.membership == Membership::BlockOn);
         let Some(runtime) = of_block_on.filter(|known| known.is_inside()) else { return };
-        let counts = (worker.counters.polls.get(), worker.counters.unparks.get());
+        let counts = (worker.totals().polls, worker.counters.unparks.get());
         if is_polling || worker.slot.is_idle() || counts != self.counts {
             *self = Self { counts, since: None, is_undecided: !worker.slot.is_idle() };
             return;

@@ -13,7 +13,6 @@ mod stretch;
 mod tracked_poll;
 mod unsettled;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -21,7 +20,6 @@ use std::time::Instant;
 use crate::evidence::{Capture, LONG_STALL_NANOS, Message, Phase, StallEvidence, TaskWait, TimeSplit};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
-use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
@@ -96,7 +94,7 @@ impl WorkerMonitor {
     /// Returns whether the thread polls nothing and has not begun a poll since
     /// the start of the latest pass.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let polls_nothing = || self.worker.slot.active().is_none() && !self.quiet_time.is_undecided();
+        let polls_nothing = || !self.is_polling() && !self.quiet_time.is_undecided();
         (self.is_parked() || polls_nothing())
             && !self.worker.has_ended()
             && self.progress == self.worker.progress()
@@ -112,6 +110,11 @@ impl WorkerMonitor {
     /// before.
     pub(crate) fn is_calm(&self) -> bool {
         self.readings.is_calm()
+    }
+
+    /// Returns whether a poll is in progress that is recorded.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.worker.slot.is_polling()
     }
 
     /// Returns whether the park hook says that the thread is parked. A thread
@@ -146,7 +149,7 @@ impl WorkerMonitor {
         }
         self.end_without_event(context);
         worker.events.set_handled();
-        let active = worker.active();
+        let active = context.recorder.find_active(&worker);
         self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
@@ -385,14 +388,14 @@ impl WorkerMonitor {
             }
         }
         let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
-        let ActivePoll { seq, start, kind, .. } = tracked.poll;
+        let poll = tracked.poll;
         let is_sampled = tracked.splitter.has_sample();
         // The end event of an earlier poll would have come before.
         if let Some(earlier) = self.finished.replace(tracked) {
             self.end_reported(&earlier, context);
         }
         if has_no_end_event && is_sampled {
-            self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), None, context);
+            self.finish_poll(poll, context.recorder.clock.ticks(), None, context);
         }
     }
 
@@ -421,6 +424,11 @@ impl WorkerMonitor {
         match (&self.inspector, tracked.last_sample) {
             // The thread ran at the end, but something else took the time.
             (_, Some((age, sample))) if has_just_woken(&sample, times) => {
+                Capture::without_stack(age, false, None)
+            }
+            // What the thread did before the watchdog found the poll is not
+            // known, so a thread that runs at the end proves no computation.
+            (_, Some((age, sample))) if tracked.poll.is_untimed && sample.is_runnable() => {
                 Capture::without_stack(age, false, None)
             }
             (Some(inspector), Some((age, sample))) => inspector.capture_without_stack(age, &sample),
@@ -452,33 +460,35 @@ impl WorkerMonitor {
                 };
                 context.outbox.send(Message::Wait(wait), context.self_metrics);
             }
-            LongEvent::Poll { seq, start, end, kind, .. } => {
+            LongEvent::Poll { seq, start, is_untimed, end, task, kind } => {
                 self.latest.add_event(seq);
-                self.finish_poll(seq, kind, start..end, after, context);
+                let poll = ActivePoll { seq, start, is_untimed, task, kind, ..ActivePoll::default() };
+                self.finish_poll(poll, end, after, context);
             }
         }
     }
 
-    /// Reports a long poll that has ended. `kind` is the poll's kind at its
-    /// end, and `after` are CPU times of the thread that were read after it.
+    /// Reports a long poll that has ended at `end`, as it was then. `after` are
+    /// CPU times of the thread that were read after it.
     fn finish_poll(
         &mut self,
-        seq: u64,
-        kind: KindId,
-        time: Range<Ticks>,
+        poll: ActivePoll,
+        end: Ticks,
         after: Option<ThreadTimes>,
         context: &mut MonitorContext<'_>,
     ) {
+        let ActivePoll { seq, kind, .. } = poll;
         if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.finish_tracking(context);
         }
+        let time = poll.start..end;
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.process_clock;
         let duration = clock.wall(time.start, time.end);
-        let mut tracked = self.finished.take_if(|tracked| tracked.poll.seq == seq).unwrap_or_else(|| {
-            let poll = ActivePoll { seq, start: time.start, task: 0, kind, is_named: false };
-            self.tracked_poll(poll, clock, threshold)
-        });
+        let mut tracked = self
+            .finished
+            .take_if(|tracked| tracked.poll.seq == seq)
+            .unwrap_or_else(|| self.tracked_poll(poll, clock, threshold));
         tracked.poll.kind = kind;
         let paused = clock.paused(time.start, time.end);
         let late = after.map_or(0, |times| clock.wall(time.end, times.at));
@@ -526,6 +536,7 @@ impl WorkerMonitor {
             held_driver: tracked.driver.held(),
             kind: tracked.poll.kind,
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
+            is_lower_bound: tracked.poll.is_untimed,
             duration_nanos,
             times,
             threshold_nanos: context.recorder.threshold_nanos,
