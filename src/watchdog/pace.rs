@@ -55,8 +55,8 @@ impl WatchdogLoop<'_> {
     }
 
     /// Sleeps until recording is resumed, a flush asks for a pass, or the scope
-    /// ends: each of them unparks the thread, and no worker does. Does not sleep
-    /// before what was recorded earlier is reported.
+    /// ends. Each of them unparks the thread, and no worker does. Returns at
+    /// once while something that was recorded earlier is not reported.
     pub(super) fn sleep_while_paused(&mut self, stop: &AtomicBool) {
         if self.unsettled_polls > 0 || self.monitors.iter().any(WorkerMonitor::is_polling) {
             return;
@@ -65,9 +65,8 @@ impl WatchdogLoop<'_> {
         proc_files::close_all();
         #[cfg(stack_capture)]
         proc_files::take_spare();
-        let may_sleep = || {
-            self.recorder.level.is_paused() && !stop.load(Relaxed) && !self.outbox.is_pass_requested()
-        };
+        let may_sleep =
+            || self.recorder.level.is_paused() && !stop.load(Relaxed) && !self.outbox.is_pass_requested();
         let deadline = Instant::now() + LONGEST_PAUSED_SLEEP;
         while may_sleep()
             && let Some(left) = deadline.checked_duration_since(Instant::now())
