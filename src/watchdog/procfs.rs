@@ -95,6 +95,11 @@ impl ProcReader {
         }
     }
 
+    /// Returns the time for which the thread was runnable but did not run.
+    pub(crate) fn run_queue_nanos(&self) -> Option<u64> {
+        self.schedule().map(|(run_queue_nanos, _)| run_queue_nanos)
+    }
+
     /// Returns the time in the run queue, and how many times the thread was put
     /// on a CPU.
     fn schedule(&self) -> Option<(u64, u64)> {
