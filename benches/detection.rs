@@ -2,13 +2,15 @@
 //! how soon the finding exists, and how much CPU the watchdog uses.
 //!
 //! `cargo bench --bench detection [-- --stalls N]` prints the tables of
-//! README.md in this folder, which also names the machine.
+//! README.md in this folder, which also names the machine. `--stalls 0` prints
+//! the last table only.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant, SystemTime};
-use std::{env, thread};
+use std::{env, fs, thread};
 
 use loopscope::{Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
@@ -16,9 +18,33 @@ use tokio::runtime::{Builder, Runtime};
 const THRESHOLD: Duration = Duration::from_millis(10);
 /// Twice the threshold, so that each stall must be detected.
 const STALL: Duration = Duration::from_millis(20);
+/// The time in which the watchdog's use of the CPU is measured.
+const MEASURED: Duration = Duration::from_secs(5);
+
+/// What a program does while its watchdog is measured.
+type Work = fn(&Runtime);
 
 fn main() {
     let stalls = stalls();
+    if stalls > 0 {
+        print_delays_and_pauses(stalls);
+    }
+    println!("| the watchdog | share of a core | wakes per second |\n|---|---:|---:|");
+    let rows: [(&str, Work); 6] = [
+        ("all workers are parked", |_| thread::sleep(MEASURED)),
+        ("a timer every 250 ms", |runtime| tick(runtime, Duration::from_millis(250))),
+        ("a timer every 50 ms", |runtime| tick(runtime, Duration::from_millis(50))),
+        ("a timer every 10 ms", |runtime| tick(runtime, Duration::from_millis(10))),
+        ("a timer every millisecond wakes 20 tasks", part_load),
+        ("2 workers poll all the time, 100 µs per poll", busy),
+    ];
+    for (name, work) in rows {
+        let (percent, wakes) = watchdog_use(work);
+        println!("| {name} | {percent:.3} % | {wakes:.1} |");
+    }
+}
+
+fn print_delays_and_pauses(stalls: u64) {
     println!("threshold {THRESHOLD:?}, {stalls} stalls of {STALL:?} each, 1 worker\n");
     println!(
         "| stalls by | detected | delay after the threshold, p50 | p99 | max | finding after detection, p50 | p99 |"
@@ -28,9 +54,7 @@ fn main() {
     measure_delays("computing", stalls, || spin(STALL));
     println!("\n| the stalled thread is paused by | p10 | p50 | p90 | p99 |\n|---|---:|---:|---:|---:|");
     measure_pauses(stalls);
-    println!("\n| CPU use of the watchdog | share of a core |\n|---|---:|");
-    println!("| while all workers are parked | {:.3} % |", watchdog_cpu_percent(idle));
-    println!("| while 2 workers poll all the time, 100 µs per poll | {:.3} % |", watchdog_cpu_percent(busy));
+    println!();
 }
 
 fn stalls() -> u64 {
@@ -237,26 +261,64 @@ fn empty_handler_pauses(signals: u64) -> Vec<Duration> {
     pauses
 }
 
-fn watchdog_cpu_percent(work: fn(&Runtime)) -> f64 {
+/// Returns the CPU time and the wakes of the watchdog for each second, the
+/// former in percent.
+fn watchdog_use(work: Work) -> (f64, f64) {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     // Waits until the watchdog has parked.
     thread::sleep(Duration::from_secs(2));
-    let (before, begin) = (scope.snapshot().observer.watchdog_cpu, Instant::now());
+    let (sleeps, cpu, begin) = (watchdog_sleeps(), scope.snapshot().observer.watchdog_cpu, Instant::now());
     work(&runtime);
-    let used = scope.snapshot().observer.watchdog_cpu - before;
-    used.as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0
+    let seconds = begin.elapsed().as_secs_f64();
+    let cpu = scope.snapshot().observer.watchdog_cpu - cpu;
+    (cpu.as_secs_f64() / seconds * 100.0, (watchdog_sleeps() - sleeps) as f64 / seconds)
 }
 
-fn idle(_: &Runtime) {
-    thread::sleep(Duration::from_secs(10));
+/// Returns how many times the watchdog has slept.
+fn watchdog_sleeps() -> u64 {
+    let mut threads = fs::read_dir("/proc/self/task").expect("a /proc").flatten().map(|thread| thread.path());
+    let is_watchdog =
+        |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "loopscope-watch\n");
+    let watchdog = threads.find(is_watchdog).expect("the watchdog runs");
+    let status = fs::read_to_string(watchdog.join("status")).expect("the watchdog runs");
+    let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    sleeps.and_then(|n| n.trim().parse().ok()).expect("a number")
+}
+
+fn tick(runtime: &Runtime, period: Duration) {
+    let begin = Instant::now();
+    let ticks = runtime.spawn(async move {
+        let mut interval = tokio::time::interval(period);
+        while begin.elapsed() < MEASURED {
+            interval.tick().await;
+        }
+    });
+    runtime.block_on(ticks).expect("no task panics");
+}
+
+fn part_load(runtime: &Runtime) {
+    let begin = Instant::now();
+    let (messages, _) = tokio::sync::broadcast::channel(16);
+    for _ in 0..20 {
+        let mut messages = messages.subscribe();
+        runtime.spawn(async move { while messages.recv().await.is_ok() {} });
+    }
+    let ticks = runtime.spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        while begin.elapsed() < MEASURED {
+            interval.tick().await;
+            let _ = messages.send(());
+        }
+    });
+    runtime.block_on(ticks).expect("no task panics");
 }
 
 fn busy(runtime: &Runtime) {
     let begin = Instant::now();
     runtime.block_on(async move {
         let work = || async move {
-            while begin.elapsed() < Duration::from_secs(10) {
+            while begin.elapsed() < MEASURED {
                 spin(Duration::from_micros(100));
                 tokio::task::yield_now().await;
             }

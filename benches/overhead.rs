@@ -15,7 +15,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use loopscope::{Named, Scope, Terminal};
+use loopscope::{Named, Recording, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 use tokio_metrics::TaskMonitor;
 
@@ -92,18 +92,28 @@ fn configurations(build: fn() -> Builder) -> Vec<Configuration> {
         rounds: Vec::new(),
         _scope: None,
     };
-    let watched = |name, reads, spawn, schedule_delay| {
+    let watched_at = |name, reads, spawn, schedule_delay, recording| {
         let scope = Scope::builder()
             .terminal(Terminal::Never)
             .schedule_delay(schedule_delay)
+            .recording(recording)
             .start()
             .expect("a scope");
         let runtime = scope.watch(&mut build()).build().expect("a runtime");
         Configuration { name, runtime, spawn, reads, rounds: Vec::new(), _scope: Some(scope) }
     };
+    let watched =
+        |name, reads, spawn, schedule_delay| watched_at(name, reads, spawn, schedule_delay, Recording::Full);
+    let detecting = |name, spawn| watched_at(name, 0, spawn, false, Recording::Detect);
+    let paused = detecting("loopscope: paused", spawn_plain);
+    paused._scope.as_ref().expect("it has a scope").pause();
     vec![
         bare("bare tokio", spawn_plain),
         empty_hooks(build),
+        tokio_delay(build),
+        paused,
+        detecting("loopscope: detect only", spawn_plain),
+        detecting("loopscope: detect only, named tasks", spawn_named),
         watched("loopscope: poll time, watchdog", 2, spawn_plain, false),
         watched("loopscope: poll time, schedule delay, watchdog", 2, spawn_plain, true),
         watched("loopscope: the same, named tasks", 2, spawn_named, true),
@@ -126,6 +136,20 @@ fn empty_hooks(build: fn() -> Builder) -> Configuration {
         rounds: Vec::new(),
         _scope: None,
     }
+}
+
+/// What Tokio's own measurement of the schedule delay costs, without a reader.
+#[cfg(tokio_unstable)]
+fn tokio_delay(build: fn() -> Builder) -> Configuration {
+    let mut builder = build();
+    builder.track_task_schedule_latency();
+    let runtime = builder.build().expect("a runtime");
+    Configuration { name: "tokio: schedule delay", runtime, ..empty_hooks(build) }
+}
+
+#[cfg(not(tokio_unstable))]
+fn tokio_delay(build: fn() -> Builder) -> Configuration {
+    empty_hooks(build)
 }
 
 #[cfg(not(tokio_unstable))]

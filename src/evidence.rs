@@ -235,6 +235,9 @@ pub(crate) struct StallEvidence {
     pub(crate) kind: KindId,
     /// The start by the recorder's clock.
     pub(crate) start_nanos: u64,
+    /// Whether it has begun earlier, at an unknown time: the start is when the
+    /// watchdog has found it.
+    pub(crate) is_lower_bound: bool,
     /// The time from start to end, or until now, with all pauses.
     pub(crate) duration_nanos: u64,
     /// What the thread did in that time. Pauses of the process are left out.
@@ -259,6 +262,7 @@ impl StallEvidence {
             held_driver: None,
             kind: KindId::OTHER,
             start_nanos: 0,
+            is_lower_bound: false,
             duration_nanos: times.on_cpu + times.run_queue + times.off_cpu + times.unknown,
             times,
             threshold_nanos: 1,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::recording::Recording;
 #[cfg(feature = "serde")]
 use crate::serde_time;
 
@@ -520,6 +521,12 @@ pub struct Finding {
     /// line.
     #[cfg_attr(feature = "serde", serde(default))]
     pub sampled_once: u64,
+    /// How many of the stalls that have ended have a time that is a lower
+    /// bound: they were recorded with
+    /// [`Recording::Detect`](crate::Recording::Detect), so their start is when
+    /// the watchdog has found them.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub lower_bounds: u64,
     /// The stack with the best evidence so far, innermost frame first. Empty if
     /// no stack was captured. Among stacks of equal evidence, the line and call
     /// that were sampled most often are shown.
@@ -638,6 +645,15 @@ pub struct FindingsDocument {
     /// in documents of versions that did not have it.
     #[cfg_attr(feature = "serde", serde(default))]
     pub pending: u64,
+    /// What is recorded now, unless the scope `is_paused`. With
+    /// [`Recording::Detect`] the times of stalls are lower bounds, and findings
+    /// do not say which tasks waited.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub recording: Recording,
+    /// Whether the scope is [paused](crate::Scope::pause), and finds nothing
+    /// new.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub is_paused: bool,
 }
 
 /// One stall with its times, for example to compare stalls with latencies.

@@ -120,6 +120,7 @@ mod owned_thread;
 mod per_process;
 mod process;
 mod record;
+mod recording;
 pub mod report;
 mod scope;
 mod self_metrics;
@@ -154,6 +155,7 @@ pub use instrument::hooks::Hooks;
 pub use instrument::spawn::{spawn, spawn_blocking, spawn_local};
 #[cfg(feature = "macros")]
 pub use loopscope_macros::main;
+pub use recording::Recording;
 pub use scope::Scope;
 pub use scope::builder::ScopeBuilder;
 pub use scope::run::run;

@@ -17,8 +17,11 @@ pub(crate) struct ThreadInfo {
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
     current_thread, descriptor_limit, fence_all_threads, getpid, has_receive_timeout, read_memory,
-    read_memory_until_fault, run_queue_nanos, thread_cpu_nanos,
+    read_memory_until_fault, thread_cpu_nanos,
 };
+
+#[cfg(all(target_os = "linux", not(stack_capture)))]
+pub(crate) use linux::run_queue_nanos;
 
 #[cfg(all(feature = "attach", stack_capture))]
 pub(crate) use linux::{lower_priority, read_memory_into, read_memory_pieces};
@@ -135,10 +138,11 @@ mod linux {
     }
 
     /// Returns the time for which a thread of this process was runnable but did
-    /// not run. Zero if the kernel does not report it.
-    pub(crate) fn run_queue_nanos(tid: i32) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).unwrap_or_default();
-        text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0)
+    /// not run, if the kernel reports it.
+    #[cfg(not(stack_capture))]
+    pub(crate) fn run_queue_nanos(tid: i32) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Copies memory of this process, or of the process with the id `pid`.
@@ -401,8 +405,8 @@ pub(crate) fn fence_all_threads() -> bool {
 /// Returns the time for which a thread of this process was runnable but did not
 /// run.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn run_queue_nanos(_tid: i32) -> u64 {
-    0
+pub(crate) fn run_queue_nanos(_tid: i32) -> Option<u64> {
+    None
 }
 
 /// Returns the CPU time that a thread of this process has used.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::StartError;
+use crate::recording::Recording;
 
 /// Where reports for people are printed.
 ///
@@ -97,6 +98,8 @@ pub enum Signals {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) off: bool,
+    pub(crate) recording: Recording,
+    pub(crate) is_paused: bool,
     pub(crate) threshold: Duration,
     pub(crate) telemetry: Option<SocketAddr>,
     pub(crate) terminal: Terminal,
@@ -116,6 +119,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             off: false,
+            recording: Recording::Full,
+            is_paused: false,
             threshold: Duration::from_millis(10),
             telemetry: None,
             terminal: Terminal::Auto,
@@ -138,11 +143,18 @@ impl Settings {
     fn with_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, StartError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         if let Some(value) = set("LOOPSCOPE") {
-            self.off = match &*value {
-                "off" | "0" => true,
-                "on" | "1" => false,
-                _ => return Err(invalid("LOOPSCOPE", value, "`on` or `off`")),
-            };
+            (self.off, self.is_paused) = (false, false);
+            match &*value {
+                "off" | "0" => self.off = true,
+                "on" | "1" => {}
+                "full" => self.recording = Recording::Full,
+                "detect" => self.recording = Recording::Detect,
+                "paused" => self.is_paused = true,
+                _ => {
+                    let expected = "`on`, `off`, `full`, `detect` or `paused`";
+                    return Err(invalid("LOOPSCOPE", value, expected));
+                }
+            }
         }
         if let Some(value) = set("LOOPSCOPE_THRESHOLD") {
             self.threshold = parse_duration(&value).ok_or_else(|| {
@@ -198,6 +210,14 @@ mod tests {
     #[test]
     fn the_environment_overrides_the_settings() {
         assert!(with("LOOPSCOPE", "off").unwrap().off);
+        assert!(with("LOOPSCOPE", "paused").unwrap().is_paused);
+        assert_eq!(with("LOOPSCOPE", "detect").unwrap().recording, Recording::Detect);
+        let detect_with = |value: &'static str| {
+            let detect = Settings { recording: Recording::Detect, ..Settings::default() };
+            detect.with_variables(|name| (name == "LOOPSCOPE").then(|| value.to_owned())).unwrap()
+        };
+        assert_eq!(detect_with("on").recording, Recording::Detect, "as the program has set");
+        assert_eq!(detect_with("full").recording, Recording::Full);
         assert_eq!(with("LOOPSCOPE_THRESHOLD", "25ms").unwrap().threshold, Duration::from_millis(25));
         assert_eq!(with("LOOPSCOPE_THRESHOLD", "1.5s").unwrap().threshold, Duration::from_millis(1500));
         let address = with("LOOPSCOPE_TELEMETRY", "127.0.0.1:0").unwrap().telemetry;
@@ -211,7 +231,11 @@ mod tests {
     #[test]
     fn an_error_names_the_setting_its_value_and_valid_values() {
         for (name, value, expected) in [
-            ("LOOPSCOPE", "maybe", "LOOPSCOPE is `maybe`, but must be `on` or `off`"),
+            (
+                "LOOPSCOPE",
+                "maybe",
+                "LOOPSCOPE is `maybe`, but must be `on`, `off`, `full`, `detect` or `paused`",
+            ),
             (
                 "LOOPSCOPE_THRESHOLD",
                 "10",

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::finding::Cause;
+use crate::recording::Recording;
 
 /// A distribution of durations as counts in log-linear buckets.
 ///
@@ -374,8 +375,9 @@ pub(crate) struct RecordedPolls {
 pub(crate) struct WorkerPolls {
     /// The name of the worker, as in [`Stall::worker`](crate::Stall::worker).
     pub(crate) label: String,
-    /// When loopscope first saw the thread as this worker.
-    pub(crate) registered_nanos: u64,
+    /// The time since which loopscope records all polls of the thread as this
+    /// worker.
+    pub(crate) recorded_since_nanos: u64,
     /// The time before which polls are missing, because newer ones have
     /// overwritten them.
     pub(crate) overwritten_until_nanos: Option<u64>,
@@ -412,6 +414,14 @@ pub(crate) struct FlightStall {
 pub struct Snapshot {
     /// The duration from which a poll is a stall.
     pub threshold: Duration,
+    /// How much is recorded, unless the scope is paused.
+    pub recording: Recording,
+    /// Whether recording is paused: see [`Scope::pause`](crate::Scope::pause).
+    pub is_paused: bool,
+    /// Whether polls have been recorded in full at any time. If not, poll
+    /// times, schedule delays and the busy time of workers were never measured:
+    /// they are zero here, and exporters omit them.
+    pub has_recorded_in_full: bool,
     /// The task kinds.
     pub kinds: Vec<KindSnapshot>,
     /// The threads that poll.

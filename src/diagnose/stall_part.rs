@@ -22,6 +22,10 @@ pub(crate) struct PartOfStall {
     /// in the order in which captures have found them.
     pub(crate) age_nanos: Range<u64>,
     pub(crate) has_no_stack: bool,
+    /// Whether the part may have lasted longer: see [`StallEvidence`].
+    ///
+    /// [`StallEvidence`]: crate::evidence::StallEvidence
+    pub(crate) is_lower_bound: bool,
     /// Whether the line of the part rests on one capture.
     pub(crate) is_sampled_once: bool,
 }

@@ -105,6 +105,7 @@ fn parts(
             times: share.times,
             age_nanos: 0..0,
             has_no_stack: stall.has_no_stack(),
+            is_lower_bound: stall.is_lower_bound,
             is_sampled_once: share.is_sampled_once,
         };
         parts.push((share.first_age_nanos, StallPart { diagnosis, part }));

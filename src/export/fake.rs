@@ -14,6 +14,7 @@ use crate::attach::document::{PsDocument, ps_sample};
 use crate::attach::error::AttachError;
 use crate::export::source::{Health, Source};
 use crate::finding::{Cause, Finding, FindingsDocument, STALLS_SCHEMA, Stall, StallsDocument};
+use crate::recording::Recording;
 use crate::report::sample;
 use crate::snapshot::{
     BlockingCallSnapshot, CauseSnapshot, FlightPoll, FlightRecording, FlightStall, FlightThread,
@@ -116,7 +117,7 @@ impl Source for FakeSource {
             kinds: vec!["other".to_owned(), "session".to_owned()],
             workers: vec![WorkerPolls {
                 label: "0".to_owned(),
-                registered_nanos: 1_000_000,
+                recorded_since_nanos: 1_000_000,
                 overwritten_until_nanos: Some(500_000_000),
                 polls: vec![poll(500_000_000, Some(1_000_000_000)), poll(2_250_000_000, None)],
             }],
@@ -161,6 +162,9 @@ pub(crate) fn distribution(low: u64, high: u64) -> HistogramSnapshot {
 pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         threshold: Duration::from_millis(17),
+        recording: Recording::Full,
+        is_paused: false,
+        has_recorded_in_full: true,
         kinds: vec![KindSnapshot {
             name: "session".to_owned(),
             poll_time: distribution(3, 211),

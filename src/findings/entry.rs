@@ -68,6 +68,7 @@ impl FindingEntry {
             evidence: Evidence::None,
             without_stack: 0,
             sampled_once: 0,
+            lower_bounds: 0,
             stack: Vec::new(),
             lines_missing: None,
             first_seen: now,
@@ -175,6 +176,7 @@ impl FindingEntry {
         self.tasks.add(task, own);
         finding.without_stack += u64::from(part.has_no_stack);
         finding.sampled_once += u64::from(part.is_sampled_once);
+        finding.lower_bounds += u64::from(part.is_lower_bound);
         finding.split.on_cpu += Duration::from_nanos(part.times.on_cpu);
         finding.split.run_queue += Duration::from_nanos(part.times.run_queue);
         finding.split.off_cpu += Duration::from_nanos(part.times.off_cpu);

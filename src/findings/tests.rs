@@ -66,6 +66,7 @@ fn add_one(
         times: stall.times,
         age_nanos: 0..stall.duration_nanos,
         has_no_stack: stall.has_no_stack(),
+        is_lower_bound: stall.is_lower_bound,
         is_sampled_once: stall.rests_on_one_early_sample(),
     };
     findings.add_stall(stall, task, vec![StallPart { diagnosis, part }]).pop().unwrap()

@@ -11,12 +11,14 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::runtime::Id;
 
+use crate::instrument::skipped_poll;
 use crate::instrument::waker::WakeTracker;
 use crate::record::current;
 use crate::record::kinds::KindId;
 use crate::record::poll_stack::{PollSource, PollStack, Poller, WakerId};
 use crate::record::recorder::Recorder;
 use crate::record::runtimes;
+use crate::record::slot::UNTIMED;
 use crate::record::worker::Worker;
 
 /// The size in bytes from which a future counts as large.
@@ -67,7 +69,14 @@ pub trait Named: Future + Sized {
     /// # }
     /// ```
     fn named(self, name: &'static str) -> NamedFuture<Self> {
-        NamedFuture { future: self, name, kind: None, role: None, searched_generation: u64::MAX }
+        NamedFuture {
+            future: self,
+            name,
+            kind: None,
+            role: None,
+            has_skipped_poll: false,
+            searched_generation: u64::MAX,
+        }
     }
 }
 
@@ -82,6 +91,9 @@ pin_project! {
         name: &'static str,
         kind: Option<(Arc<Recorder>, KindId)>,
         role: Option<FutureRole>,
+        // Whether it was polled while its scope was paused, before it had a
+        // role.
+        has_skipped_poll: bool,
         // The value of `current::default_generation` at the last search for a
         // scope, or `u64::MAX` before the first search.
         searched_generation: u64,
@@ -184,7 +196,14 @@ impl<F> NamedFuture<F> {
     /// Wraps a future for the scope of `recorder`.
     pub(crate) fn in_recorder(future: F, name: &'static str, recorder: Arc<Recorder>) -> Self {
         let kind = recorder.kinds.for_static_name(name);
-        Self { future, name, kind: Some((recorder, kind)), role: None, searched_generation: u64::MAX }
+        Self {
+            future,
+            name,
+            kind: Some((recorder, kind)),
+            role: None,
+            has_skipped_poll: false,
+            searched_generation: u64::MAX,
+        }
     }
 }
 
@@ -199,13 +218,23 @@ impl<F: Future> Future for NamedFuture<F> {
         let Some((recorder, kind)) = this.kind.as_ref().filter(|(recorder, _)| recorder.is_live()) else {
             return this.future.poll(context);
         };
-        let is_first = this.role.is_none();
-        let role = this.role.get_or_insert_with(|| find_role::<F>(recorder, *kind, context));
-        let (tracker, separate_task) = match role {
-            FutureRole::Part => return this.future.poll(context),
-            FutureRole::Name(tracker, _) => (tracker, None),
-            FutureRole::Task(tracker, task) => (tracker, Some(task)),
+        let is_first = this.role.is_none() && !*this.has_skipped_poll;
+        let is_paused = recorder.level.is_paused();
+        if this.role.is_none() && !is_paused {
+            *this.role = find_role::<F>(recorder, *kind, context);
+        }
+        let (tracker, separate_task) = match this.role {
+            None => {
+                *this.has_skipped_poll = true;
+                return skipped_poll::poll(this.future, None, recorder, context);
+            }
+            Some(FutureRole::Part) => return this.future.poll(context),
+            Some(FutureRole::Name(tracker, _)) => (tracker, None),
+            Some(FutureRole::Task(tracker, task)) => (tracker, Some(task)),
         };
+        if is_paused {
+            return skipped_poll::poll(this.future, Some(tracker), recorder, context);
+        }
         tracker.set_task_waker(context.waker());
         let mut poll = RecordedPoll::begin(recorder, *kind, tracker, separate_task);
         let output = this.future.poll(&mut Context::from_waker(poll.tracker.waker()));
@@ -225,12 +254,16 @@ fn find_scope(kind: &mut Option<(Arc<Recorder>, KindId)>, searched_generation: &
     });
 }
 
-/// Determines what the future stands for, at its first poll.
+/// Determines what the future stands for, at its first poll. Returns `None`
+/// inside a poll that is not recorded, where this is unknown.
 #[cold]
-fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> FutureRole {
+fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -> Option<FutureRole> {
     let is_part = |polls: &PollStack| polls.innermost_waker.get() == WakerId::new(context.waker());
     let runtime = runtimes::current_id();
     let poller = Poller::Future(runtime);
+    if skipped_poll::is_in_skipped_poll(recorder) {
+        return None;
+    }
     let role = current::with_poll_stack(recorder, poller, |polls| match polls.source() {
         PollSource::Hook(_) => match polls.worker.slot.set_named_kind(kind) {
             Some(location) => {
@@ -240,7 +273,7 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
             None => is_part(polls).then_some(FutureRole::Part),
         },
         PollSource::Future if is_part(polls) => Some(FutureRole::Part),
-        PollSource::Future | PollSource::Thread | PollSource::NoPoll => None,
+        PollSource::Future | PollSource::Thread | PollSource::NoPoll | PollSource::Skipped => None,
     });
     let role = role.flatten().unwrap_or_else(|| {
         let task = CountedTask::new(recorder, kind, runtime);
@@ -255,7 +288,7 @@ fn find_role<F>(recorder: &Arc<Recorder>, kind: KindId, context: &Context<'_>) -
             counts.large_futures.fetch_add(1, Relaxed);
         }
     }
-    role
+    Some(role)
 }
 
 /// A poll of a named future. It ends when this is dropped, whether the future
@@ -288,8 +321,10 @@ impl<'r> RecordedPoll<'r> {
         let begin = |polls: &PollStack| {
             if let Some(task) = &mut separate_task {
                 task.runtime = polls.worker.runtime_id();
-                let now = recorder.clock.ticks();
-                if let Some(woken_at) = woken_at {
+                let now = recorder.poll_start();
+                if now != UNTIMED
+                    && let Some(woken_at) = woken_at
+                {
                     polls.record_wait(recorder.clock.nanos(woken_at, now), now, task.number, kind);
                 }
                 // The slot gets the task number 0, because the watchdog follows
@@ -302,8 +337,10 @@ impl<'r> RecordedPoll<'r> {
                 && !recorder.tokio_measures_delay
                 && let Some(woken_at) = woken_at
             {
-                let (now, task) = polls.poll_start_and_task();
-                polls.record_wait(recorder.clock.nanos(woken_at, now), now, task, kind);
+                let (start, task) = polls.poll_start_and_task();
+                if start != UNTIMED {
+                    polls.record_wait(recorder.clock.nanos(woken_at, start), start, task, kind);
+                }
             }
             polls.innermost_waker.replace(id)
         };

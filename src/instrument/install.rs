@@ -23,8 +23,7 @@ impl HookContext {
     /// Notes the call of a hook, and returns whether to record its event.
     #[inline]
     fn should_record(&self, hook: Hook) -> bool {
-        self.hook_status.record_call(hook);
-        self.recorder.is_live() && !self.hook_status.is_recording_stopped()
+        self.hook_status.record_call(hook) && self.recorder.is_live()
     }
 
     #[inline]
@@ -155,9 +154,9 @@ fn on_unpark(context: &HookContext) {
         polls.worker.unpark();
         // No other hook reports the code that runs until the next park.
         #[cfg(not(tokio_unstable))]
-        if polls.source() == PollSource::NoPoll {
+        if polls.source() == PollSource::NoPoll && !context.recorder.level.is_paused() {
             let recorder = &context.recorder;
-            polls.begin(recorder.clock.ticks(), 0, recorder.unnamed_kind, PollSource::Thread);
+            polls.begin(recorder.poll_start(), 0, recorder.unnamed_kind, PollSource::Thread);
         }
     });
     if has_poll_stack.is_some() {
@@ -167,18 +166,21 @@ fn on_unpark(context: &HookContext) {
 
 #[cfg(tokio_unstable)]
 mod tasks {
-    use std::hash::{Hash, Hasher};
     use std::sync::Arc;
-    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+    use std::sync::atomic::compiler_fence;
 
     use tokio::runtime::{Builder, TaskMeta};
 
     use crate::instrument::hooks::TaskCallback;
     use crate::instrument::install::HookContext;
+    use crate::instrument::task_number::task_number;
     use crate::record::current;
+    use crate::record::fast_poll;
     use crate::record::hook_status::Hook;
-    use crate::record::kinds::KindId;
+    use crate::record::level::Level;
     use crate::record::poll_stack::PollStack;
+    use crate::record::slot::UNTIMED;
 
     pub(super) fn install(builder: &mut Builder, context: &Arc<HookContext>) {
         let [spawn, before, after, terminate] = std::array::from_fn(|_| Arc::clone(context));
@@ -230,13 +232,24 @@ mod tasks {
         if !context.should_record(Hook::BeforeTaskPoll) {
             return;
         }
+        match context.recorder.level.get() {
+            Level::Full => begin_poll(context, meta),
+            Level::Detect => on_untimed_poll_begin(context, meta),
+            Level::Paused => on_skipped_poll_begin(context, meta),
+        }
+    }
+
+    /// Begins a poll that is recorded in full. As a part of its caller, it
+    /// would make the other levels save registers that only it uses.
+    #[inline(never)]
+    fn begin_poll(context: &HookContext, meta: &TaskMeta<'_>) {
         let recorder = &context.recorder;
-        let kind = recorder.kinds.for_location(meta.spawned_at()).unwrap_or(KindId::OTHER);
         let task = task_number(meta.id());
         current::with_poll_stack(recorder, context.poller(), |polls| {
-            if polls.source() == context.source() {
+            if polls.is_in_poll() && polls.source() == context.source() {
                 return super::stop_recording(context, polls);
             }
+            let kind = polls.known_locations.kind(meta.spawned_at(), &recorder.kinds);
             let now = recorder.clock.ticks();
             // The application may have enabled Tokio's measurement itself. It
             // is not used then, because named futures measure their own delay.
@@ -253,6 +266,48 @@ mod tasks {
         });
     }
 
+    /// Begins a poll that reads no clock.
+    #[inline]
+    fn on_untimed_poll_begin(context: &HookContext, meta: &TaskMeta<'_>) {
+        let task = task_number(meta.id());
+        if fast_poll::begin(context.hook_status.id, task, meta.spawned_at()) {
+            compiler_fence(SeqCst);
+            context.recorder.idle_park.wake();
+        } else {
+            begin_untimed_poll(context, meta, task);
+        }
+    }
+
+    #[cold]
+    fn begin_untimed_poll(context: &HookContext, meta: &TaskMeta<'_>, task: u64) {
+        let recorder = &context.recorder;
+        current::with_poll_stack(recorder, context.poller(), |polls| {
+            if polls.is_in_poll() && polls.source() == context.source() {
+                return super::stop_recording(context, polls);
+            }
+            let kind = polls.known_locations.kind(meta.spawned_at(), &recorder.kinds);
+            if polls.worker.slot.is_idle() {
+                set_awake(polls);
+            }
+            polls.begin(UNTIMED, task, kind, context.source());
+            polls.wake_watchdog();
+        });
+    }
+
+    /// Notes that a poll begins while the recorder is paused. A thread without
+    /// a poll stack has no poll in which it could be nested.
+    #[inline]
+    fn on_skipped_poll_begin(context: &HookContext, meta: &TaskMeta<'_>) {
+        if !fast_poll::skip(context.hook_status.id, task_number(meta.id())) {
+            skip_poll(context);
+        }
+    }
+
+    #[cold]
+    fn skip_poll(context: &HookContext) {
+        current::with_existing_poll_stack(&context.recorder, PollStack::skip);
+    }
+
     /// Marks the thread as awake. It polls a task without an unpark before, as
     /// the thread of a root future does.
     #[cold]
@@ -266,13 +321,39 @@ mod tasks {
         if !context.should_record(Hook::AfterTaskPoll) {
             return;
         }
+        if !fast_poll::end(context.hook_status.id) {
+            end_poll(context);
+        }
+    }
+
+    /// Ends a poll on the poll stack: see [`begin_poll`].
+    #[inline(never)]
+    fn end_poll(context: &HookContext) {
         let recorder = &context.recorder;
         let is_taken_over = current::with_existing_poll_stack(recorder, |polls| {
-            polls.end(context.source());
-            polls.worker.taken_over_at().is_some()
+            let ended = polls.end(context.source());
+            if !recorder.level.is_full() {
+                make_ready_for_fast_polls(context, polls);
+            }
+            match ended {
+                Some(ended) => ended.is_taken_over,
+                None => polls.worker.taken_over_at().is_some(),
+            }
         });
+        if is_taken_over.is_none() && recorder.level.is_paused() {
+            fast_poll::make_ready(context.hook_status.id, None);
+        }
         if is_taken_over == Some(true) {
             current::drop_taken_over_poll_stacks(recorder);
+        }
+    }
+
+    /// Makes the next polls cheaper. They find the kind by the spawn location
+    /// only if the hook that adds it was not replaced.
+    #[cold]
+    fn make_ready_for_fast_polls(context: &HookContext, polls: &PollStack) {
+        if context.hook_status.was_called(Hook::TaskSpawn) {
+            polls.make_ready_for_fast_polls(context.hook_status.id);
         }
     }
 
@@ -291,28 +372,5 @@ mod tasks {
         if counted.is_none() {
             recorder.kinds.task_counts(kind).completed.fetch_add(1, Relaxed);
         }
-    }
-
-    /// Returns the number of a task. `Id` has no getter for it, but hashes as
-    /// exactly that number.
-    #[inline]
-    fn task_number(id: tokio::task::Id) -> u64 {
-        struct Number(u64);
-        impl Hasher for Number {
-            fn write(&mut self, bytes: &[u8]) {
-                for byte in bytes {
-                    self.0 = self.0 << 8 | u64::from(*byte);
-                }
-            }
-            fn write_u64(&mut self, number: u64) {
-                self.0 = number;
-            }
-            fn finish(&self) -> u64 {
-                self.0
-            }
-        }
-        let mut number = Number(0);
-        id.hash(&mut number);
-        number.finish()
     }
 }

@@ -5,5 +5,8 @@ pub(crate) mod canary;
 pub(crate) mod future;
 pub(crate) mod hooks;
 pub(crate) mod install;
+mod skipped_poll;
 pub(crate) mod spawn;
+#[cfg(tokio_unstable)]
+mod task_number;
 pub(crate) mod waker;

@@ -12,6 +12,9 @@ use crate::record::recorder::Recorder;
 /// How many states of ended futures a thread keeps for its next futures.
 const MAX_UNUSED_STATES: usize = 32;
 
+/// Stands for the time of a wake that has read no clock.
+const UNTIMED_WAKE: Ticks = 1;
+
 thread_local! {
     static UNUSED_STATES: RefCell<Vec<Arc<WakeState>>> = const { RefCell::new(Vec::new()) };
 }
@@ -76,7 +79,7 @@ impl WakeTracker {
     }
 
     /// Begins a poll. Returns the time of the wake that led to it, if there was
-    /// one.
+    /// one and it has read the clock.
     #[inline]
     pub(crate) fn begin_poll(&self) -> Option<Ticks> {
         let state = &*self.state;
@@ -86,7 +89,12 @@ impl WakeTracker {
             // A wake between the load and the store also leads to this poll.
             state.woken_at.store(0, Relaxed);
         }
-        (woken_at != 0).then_some(woken_at)
+        (woken_at > UNTIMED_WAKE).then_some(woken_at)
+    }
+
+    /// Forgets the wake that led to a poll which is not recorded.
+    pub(crate) fn forget_wake(&self) {
+        self.state.woken_at.store(0, Relaxed);
     }
 
     /// Ends a poll. Returns whether the future woke itself during it.
@@ -149,10 +157,15 @@ impl WakeState {
         }
     }
 
-    /// Returns the time, which is never zero.
+    /// Returns the time of a wake, or [`UNTIMED_WAKE`] if wakes read no clock.
     #[inline]
     fn now(&self) -> Ticks {
-        self.recorder.as_ref().map_or(1, |recorder| recorder.clock.ticks().max(1))
+        match &self.recorder {
+            Some(recorder) if self.is_timed && recorder.level.is_full() => {
+                recorder.clock.ticks().max(UNTIMED_WAKE + 1)
+            }
+            _ => UNTIMED_WAKE,
+        }
     }
 
     #[inline]
@@ -160,7 +173,7 @@ impl WakeState {
         if self.woken_at.load(Relaxed) == 0 {
             // If two threads wake at the same time, either may count as the
             // first.
-            self.woken_at.store(if self.is_timed { self.now() } else { 1 }, Release);
+            self.woken_at.store(self.now(), Release);
         }
         if self.polling_thread.load(Relaxed) == thread_key() {
             self.woke_itself.store(true, Relaxed);

@@ -5,13 +5,15 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, AccessError};
 
 use tokio::runtime::Id;
 
 use crate::fork;
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
+#[cfg(tokio_unstable)]
+use crate::record::fast_poll;
 use crate::record::poll_stack::{PollStack, Poller};
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::{self, ThreadRuntime, WorkerLabel};
@@ -86,6 +88,19 @@ impl PollStacks {
         drop(handles);
     }
 
+    /// Moves a fast poll in progress to its stack, and makes the thread use the
+    /// stacks from now on.
+    #[cfg(tokio_unstable)]
+    #[cold]
+    fn settle(&self) {
+        if let Some(slot) = fast_poll::take()
+            && let Some(polls) =
+                self.stacks.borrow().iter().find(|polls| std::ptr::eq(polls.worker.slot, slot))
+        {
+            polls.adopt_fast_poll();
+        }
+    }
+
     fn position(&self, is_sought: impl FnMut(&PollStack) -> bool) -> Option<usize> {
         self.stacks.borrow().iter().position(is_sought)
     }
@@ -121,6 +136,18 @@ impl PollStacks {
     }
 }
 
+/// Runs `f` with the thread's poll stacks, which know of all polls.
+#[inline]
+fn with_stacks<R>(f: impl FnOnce(&PollStacks) -> R) -> Result<R, AccessError> {
+    POLL_STACKS.try_with(|table| {
+        #[cfg(tokio_unstable)]
+        if fast_poll::is_ready() {
+            table.settle();
+        }
+        f(table)
+    })
+}
+
 /// Runs `f` with the thread's poll stack for `recorder` and `poller`. The first
 /// call creates it. Returns `None` while the thread is ending.
 #[inline]
@@ -129,36 +156,39 @@ pub(crate) fn with_poll_stack<R>(
     poller: Poller,
     f: impl FnOnce(&PollStack) -> R,
 ) -> Option<R> {
-    POLL_STACKS
-        .try_with(|table| {
-            let stacks = table.stacks.borrow();
-            if let Some(polls) = stacks.get(table.current.get())
-                && polls.serves(recorder, poller)
-            {
-                return f(polls);
+    with_stacks(|table| {
+        let mut stacks = table.stacks.borrow();
+        let polls = match stacks.get(table.current.get()) {
+            Some(polls) if polls.serves(recorder, poller) => polls,
+            _ => {
+                drop(stacks);
+                table.select(recorder, poller);
+                stacks = table.stacks.borrow();
+                stacks.get(table.current.get())?
             }
-            drop(stacks);
-            table.select(recorder, poller);
-            f(&table.stacks.borrow()[table.current.get()])
-        })
-        .ok()
+        };
+        // There is one call of `f`, so that it becomes part of its caller.
+        Some(f(polls))
+    })
+    .ok()
+    .flatten()
 }
 
 /// Runs `f` with a poll stack of the thread for `recorder` if there is one: the
 /// one that is in a poll, else the one that was used last.
 #[inline]
 pub(crate) fn with_existing_poll_stack<R>(recorder: &Recorder, f: impl FnOnce(&PollStack) -> R) -> Option<R> {
-    POLL_STACKS
-        .try_with(|table| {
-            let stacks = table.stacks.borrow();
-            let current = stacks.get(table.current.get()).filter(|polls| polls.recorder.id == recorder.id);
-            match current {
-                Some(polls) if polls.is_in_poll() => Some(f(polls)),
-                _ => other_stack(&stacks, current, recorder).map(f),
-            }
-        })
-        .ok()
-        .flatten()
+    with_stacks(|table| {
+        let stacks = table.stacks.borrow();
+        let current = stacks.get(table.current.get()).filter(|polls| polls.records_for(recorder));
+        let polls = match current {
+            Some(polls) if polls.is_in_poll() => current,
+            _ => other_stack(&stacks, current, recorder),
+        };
+        polls.map(f)
+    })
+    .ok()
+    .flatten()
 }
 
 /// Returns the poll stack for `recorder` that is in a poll, else the newest
@@ -177,15 +207,16 @@ fn other_stack<'s>(
 /// Drops the thread's poll stacks for `recorder` if other threads have taken
 /// over their workers. This thread may become another worker next.
 #[cfg(tokio_unstable)]
+#[cold]
 pub(crate) fn drop_taken_over_poll_stacks(recorder: &Recorder) {
     let is_removed = |polls: &mut PollStack| polls.recorder.id == recorder.id && polls.is_taken_over();
-    drop(POLL_STACKS.try_with(|table| table.remove(is_removed)));
+    drop(with_stacks(|table| table.remove(is_removed)));
 }
 
 /// Drops the thread's poll stacks for `recorder` of current-thread runtimes
 /// that the thread has left. They may have ended.
 pub(crate) fn drop_left_poll_stacks(recorder: &Recorder) {
-    let dropped = POLL_STACKS.try_with(|table| {
+    let dropped = with_stacks(|table| {
         let runtime = runtimes::current_id();
         let is_removed = |polls: &PollStack| polls.recorder.id == recorder.id && polls.has_left(runtime);
         let has_any = table.position(is_removed).is_some();
@@ -221,15 +252,14 @@ pub(crate) fn recorder() -> Option<Arc<Recorder>> {
     if let Some(recorder) = of_runtime.filter(|recorder| recorder.is_live()) {
         return Some(recorder);
     }
-    let of_poll_stack = POLL_STACKS
-        .try_with(|table| {
-            let stacks = table.stacks.borrow();
-            let in_poll = stacks.iter().filter(|polls| polls.is_in_poll());
-            let innermost = in_poll.max_by_key(|polls| polls.began_at());
-            let polls = innermost.or_else(|| stacks.get(table.current.get()));
-            polls.map(|polls| Arc::clone(&polls.recorder)).filter(|recorder| recorder.is_live())
-        })
-        .ok()?;
+    let of_poll_stack = with_stacks(|table| {
+        let stacks = table.stacks.borrow();
+        let in_poll = stacks.iter().filter(|polls| polls.is_in_poll());
+        let innermost = in_poll.max_by_key(|polls| polls.began_at());
+        let polls = innermost.or_else(|| stacks.get(table.current.get()));
+        polls.map(|polls| Arc::clone(&polls.recorder)).filter(|recorder| recorder.is_live())
+    })
+    .ok()?;
     of_poll_stack.or_else(default_recorder)
 }
 

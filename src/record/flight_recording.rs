@@ -28,12 +28,17 @@ impl Recorder {
     #[cfg_attr(not(feature = "telemetry"), allow(dead_code))]
     pub(crate) fn recorded_polls(&self, at: ClockReading, since_nanos: u64) -> RecordedPolls {
         let workers = self.all_workers();
+        // Read first, so that no poll is missing after this time.
+        let full_since = self.level.full_since().map_or(at.nanos, |since| match since {
+            0 => 0,
+            since => self.clock.since_start(since),
+        });
         let polls = |worker: &Arc<Worker>| {
             // Read first: older polls may be overwritten meanwhile.
             let polls = self.flight_of(worker, at.nanos, since_nanos);
             WorkerPolls {
                 label: worker.label.to_string(),
-                registered_nanos: self.clock.since_start(worker.registered_at),
+                recorded_since_nanos: self.clock.since_start(worker.registered_at).max(full_since),
                 overwritten_until_nanos: worker.flight.complete_since().map(|at| self.clock.since_start(at)),
                 polls,
             }
@@ -56,7 +61,8 @@ impl Recorder {
     fn flight_of(&self, worker: &Worker, now_nanos: u64, since_nanos: u64) -> Vec<FlightPoll> {
         // Read before the recorder: a poll that ends meanwhile is in both, and
         // not in none.
-        let active = worker.active().filter(|poll| self.is_live() && !self.has_no_end_event(poll));
+        let active = worker.active().map(|poll| self.with_kind(poll));
+        let active = active.filter(|poll| self.is_live() && !self.has_no_end_event(poll));
         let tid = worker.tid();
         // Polls are kept in the order of their ends.
         let is_recent = |poll: &PastPoll| self.clock.since_start(poll.end) >= since_nanos;
@@ -140,7 +146,7 @@ mod tests {
         let complete = recorder.recorded_polls(middle, 0);
         let [worker] = &complete.workers[..] else { panic!("{complete:?}") };
         assert_eq!((worker.polls.len(), worker.overwritten_until_nanos), (100, None));
-        assert!((1..=before.nanos).contains(&worker.registered_nanos), "{worker:?}");
+        assert!((1..=before.nanos).contains(&worker.recorded_since_nanos), "{worker:?}");
         assert_eq!(complete.kinds[worker.polls[0].kind], recorder.kinds.get(KindId::OTHER).name);
         (0..8_192).for_each(|_| poll());
         let now = recorder.clock.reading();

@@ -36,8 +36,9 @@ const HALF_FULL: u32 = 1 << 31;
 pub(crate) struct Histogram {
     sum: SingleWriterU64,
     max: SingleWriterU64,
-    /// The complement of the smallest value, so that zero means no value yet.
-    min: SingleWriterU64,
+    /// The complement of the index of the lowest bucket that has a value, so
+    /// that zero means no value yet.
+    lowest: SingleWriterU64,
     buckets: [AtomicU32; BUCKETS],
 }
 
@@ -46,7 +47,7 @@ impl Histogram {
         Self {
             sum: SingleWriterU64::default(),
             max: SingleWriterU64::default(),
-            min: SingleWriterU64::default(),
+            lowest: SingleWriterU64::default(),
             buckets: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
@@ -54,21 +55,32 @@ impl Histogram {
     /// Records a value. Only the owning thread may call it.
     #[inline]
     pub(crate) fn record(&self, nanos: u64, carried: &CarriedCounts) {
-        // At least 1, so that a sum of zero means that nothing was recorded.
-        self.sum.add(nanos.max(1));
+        self.sum.add(nanos);
         self.max.raise_to(nanos);
-        self.min.raise_to(!nanos);
-        let bucket = &self.buckets[bucket_index(nanos)];
-        let count = bucket.load(Relaxed).wrapping_add(1);
-        bucket.store(count, Relaxed);
-        if count >= HALF_FULL {
-            carried.carry_over(bucket);
+        let index = bucket_index(nanos);
+        let bucket = &self.buckets[index];
+        let before = bucket.load(Relaxed);
+        bucket.store(before.wrapping_add(1), Relaxed);
+        // Zero, or about to be half full: one comparison finds both.
+        if before.wrapping_sub(1) >= HALF_FULL - 2 {
+            self.counted_rarely(index, before, carried);
+        }
+    }
+
+    /// Notes a first value of a bucket, or carries over a bucket that is half
+    /// full.
+    #[cold]
+    fn counted_rarely(&self, index: usize, before: u32, carried: &CarriedCounts) {
+        if before == 0 {
+            self.lowest.raise_to(!(index as u64));
+        } else {
+            carried.carry_over(&self.buckets[index]);
         }
     }
 
     /// Returns whether nothing was recorded. Does not access the buckets.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sum.get() == 0
+        self.lowest.get() == 0
     }
 
     /// Adds the recorded values to a snapshot. The writer may record at the
@@ -78,7 +90,7 @@ impl Histogram {
         if self.is_empty() {
             return;
         }
-        let touched = bucket_index(!self.min.get())..=bucket_index(self.max.get());
+        let touched = !self.lowest.get() as usize..=bucket_index(self.max.get());
         let buckets = touched.filter_map(|index| {
             let bucket = self.buckets.get(index)?;
             let count = u64::from(bucket.load(Relaxed)) + carried.get(bucket);
@@ -151,12 +163,10 @@ fn address(bucket: &AtomicU32) -> usize {
 
 #[inline]
 fn bucket_index(nanos: u64) -> usize {
-    let value = nanos >> UNIT_BITS;
-    let magnitude = 63 - (value | 1).leading_zeros();
-    if magnitude >= MAX_BITS - UNIT_BITS {
-        return BUCKETS - 1;
-    }
-    let shift = magnitude.saturating_sub(SUB_BUCKET_BITS);
+    // All higher values share the bucket of this one.
+    let value = (nanos >> UNIT_BITS).min((1 << (MAX_BITS - UNIT_BITS)) - 1) as u32;
+    let magnitude = 31 - (value | SUB_BUCKETS as u32).leading_zeros();
+    let shift = magnitude - SUB_BUCKET_BITS;
     shift as usize * SUB_BUCKETS + (value >> shift) as usize
 }
 

@@ -81,16 +81,15 @@ impl HookStatus {
         Self { id: NEXT_ID.fetch_add(1, Relaxed), state: AtomicU32::new(0), runtime: OnceLock::new() }
     }
 
-    /// Notes that a hook is called. Only the first call writes.
+    /// Notes that a hook is called. Only the first call writes. Returns whether
+    /// to record its event: see [`RECORDING_STOPPED`].
     #[inline]
-    pub(crate) fn record_call(&self, hook: Hook) {
-        if self.state.load(Relaxed) & bit(hook) == 0 {
-            self.first_call(hook);
-        }
+    pub(crate) fn record_call(&self, hook: Hook) -> bool {
+        self.state.load(Relaxed) & (bit(hook) | RECORDING_STOPPED) == bit(hook) || self.first_call(hook)
     }
 
     #[cold]
-    fn first_call(&self, hook: Hook) {
+    fn first_call(&self, hook: Hook) -> bool {
         // A task may be spawned from another runtime. All other hooks run on a
         // thread of their own runtime.
         if hook != Hook::TaskSpawn
@@ -98,7 +97,7 @@ impl HookStatus {
         {
             let _ = self.runtime.set(handle.id());
         }
-        self.state.fetch_or(bit(hook), Relaxed);
+        self.state.fetch_or(bit(hook), Relaxed) & RECORDING_STOPPED == 0
     }
 
     /// Returns whether a hook has been called.
@@ -116,11 +115,6 @@ impl HookStatus {
     #[cfg(tokio_unstable)]
     pub(crate) fn stop_recording(&self) {
         self.state.fetch_or(RECORDING_STOPPED, Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn is_recording_stopped(&self) -> bool {
-        self.state.load(Relaxed) & RECORDING_STOPPED != 0
     }
 }
 

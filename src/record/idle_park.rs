@@ -1,11 +1,12 @@
 //! Parks the watchdog while nothing runs. A worker needs a system call to wake
 //! it, but only rarely.
 //!
-//! While a worker runs, the watchdog wakes often. After all workers have been
-//! parked for a while, it sets a flag here and sleeps until a worker unparks. A
-//! worker that unparks reads the flag. It finds the flag set only if the
-//! watchdog sleeps, so it makes at most one system call each time that the
-//! watchdog sleeps, however often it parks.
+//! While a worker runs, the watchdog wakes often. Once all workers are parked,
+//! it sets a flag here and sleeps until a worker unparks. A worker that unparks
+//! reads the flag. It finds the flag set only if the watchdog sleeps, so it
+//! makes at most one system call each time that the watchdog sleeps, however
+//! often it parks. The watchdog does not sleep while workers park only for a
+//! moment: see `watchdog/rest.rs`.
 //!
 //! Either the worker sees the flag, or the watchdog sees that the worker runs.
 //! A worker with park hooks executes a fence for this at each unpark. A thread

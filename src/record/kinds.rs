@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use crate::lock::Lock;
+#[cfg(tokio_unstable)]
+use crate::record::static_keys::StaticKey;
 use crate::record::static_keys::StaticKeys;
 use crate::record::totals::KindTotals;
 use crate::snapshot::KindSnapshot;
@@ -34,7 +36,7 @@ const LOCATION_ENTRIES: usize = 4096;
 const MORE_LOCATION_ENTRIES: usize = 65_536;
 
 /// Identifies a kind by an index below [`MAX_KINDS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KindId(u16);
 
 impl KindId {
@@ -141,10 +143,16 @@ impl Kinds {
         self.locations.is_full().then(|| self.more_locations.find(location.into()))?
     }
 
+    /// Returns the kind of a known location, by its address.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn find_location_at(&self, address: usize) -> Option<KindId> {
+        let key = StaticKey::from_location_address(address);
+        self.locations.find(key).or_else(|| self.more_locations.find(key)).map(KindId::from_u32)
+    }
+
     /// Returns the kind of a location. Adds the location if it is new. Returns
     /// `None` if there are too many locations.
     #[cfg(tokio_unstable)]
-    #[inline]
     pub(crate) fn for_location(&self, location: &'static Location<'static>) -> Option<KindId> {
         self.find_location(location).or_else(|| self.insert_location(location))
     }

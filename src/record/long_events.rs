@@ -19,7 +19,7 @@ const RESERVED_FOR_POLLS: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LongEvent {
     /// A poll.
-    Poll { seq: u64, start: Ticks, end: Ticks, task: u64, kind: KindId },
+    Poll { seq: u64, start: Ticks, is_untimed: bool, end: Ticks, task: u64, kind: KindId },
     /// The wait of a ready task for its poll. The wait ended, and the poll
     /// began, at `end`.
     Wait { nanos: u64, end: Ticks, task: u64 },
@@ -41,6 +41,8 @@ pub(crate) struct EventRing {
 
 /// Stored in place of the kind where the entry is a wait.
 const WAIT_KIND: u64 = u64::MAX;
+/// A bit beside the kind: the poll has read no clock when it began.
+const UNTIMED_BIT: u64 = 1 << 32;
 
 impl EventRing {
     pub(crate) fn new() -> Self {
@@ -66,8 +68,9 @@ impl EventRing {
             return self.lost.add(1);
         }
         let values = match event {
-            LongEvent::Poll { seq, start, end, task, kind } => {
-                [seq, start, end, task, u64::from(kind.as_u32())]
+            LongEvent::Poll { seq, start, is_untimed, end, task, kind } => {
+                let untimed_bit = if is_untimed { UNTIMED_BIT } else { 0 };
+                [seq, start, end, task, u64::from(kind.as_u32()) | untimed_bit]
             }
             LongEvent::Wait { nanos, end, task } => [0, nanos, end, task, WAIT_KIND],
         };
@@ -95,7 +98,10 @@ impl EventRing {
             self.read.store(read + 1, Release);
             Some(match kind {
                 WAIT_KIND => LongEvent::Wait { nanos: start, end, task },
-                kind => LongEvent::Poll { seq, start, end, task, kind: KindId::from_u32(kind as u32) },
+                kind => {
+                    let is_untimed = kind & UNTIMED_BIT != 0;
+                    LongEvent::Poll { seq, start, is_untimed, end, task, kind: KindId::from_u32(kind as u32) }
+                }
             })
         })
     }
@@ -133,7 +139,8 @@ mod tests {
     }
 
     fn poll(seq: u64) -> LongEvent {
-        LongEvent::Poll { seq, start: 2, end: 3, task: 4, kind: KindId::from_u32(5) }
+        let is_untimed = seq.is_multiple_of(2);
+        LongEvent::Poll { seq, start: 2, is_untimed, end: 3, task: 4, kind: KindId::from_u32(5) }
     }
 
     #[test]

@@ -9,12 +9,16 @@ use std::task::Waker;
 use tokio::runtime::{Handle, Id};
 
 use crate::record::clock::Ticks;
+#[cfg(tokio_unstable)]
+use crate::record::fast_poll;
 use crate::record::flight_recorder::PastPoll;
 use crate::record::kinds::KindId;
+#[cfg(tokio_unstable)]
+use crate::record::known_locations::KnownLocations;
 use crate::record::long_events::LongEvent;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::{self, Membership};
-use crate::record::slot::ActivePoll;
+use crate::record::slot::{ActivePoll, UNTIMED};
 use crate::record::worker::Worker;
 
 /// What began a poll. The same source must end it.
@@ -31,6 +35,9 @@ pub(crate) enum PollSource {
     /// The park hooks of the thread, where no hook reports polls: the time from
     /// an unpark to the next park.
     Thread,
+    /// A poll that began while the recorder was paused. Its slot is between two
+    /// polls.
+    Skipped,
 }
 
 /// What wants to record a poll on the calling thread.
@@ -72,22 +79,32 @@ struct SuspendedPoll {
 
 /// The polls in progress on a thread for one scope and one runtime, and the
 /// worker that records them. Dropped when the thread ends, or earlier.
+///
+/// Each poll writes to it, so it shares no cache line with what other threads
+/// use.
+#[repr(align(128))]
 pub(crate) struct PollStack {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) worker: Arc<Worker>,
     /// The hooks that report polls of this runtime; zero if they are unknown.
-    hook_id: Cell<u32>,
-    source: Cell<PollSource>,
+    pub(super) hook_id: Cell<u32>,
+    pub(super) source: Cell<PollSource>,
+    #[cfg(tokio_unstable)]
+    pub(crate) known_locations: KnownLocations,
     /// The waker with which the innermost named future is polled.
     pub(crate) innermost_waker: Cell<WakerId>,
-    /// When the poll in progress began. Its slot may contain a later start,
-    /// because the watchdog must see only the time since the last nested poll
-    /// ended.
-    began_at: Cell<Ticks>,
+    /// Whether the poll in progress was suspended, or polls inside it are not
+    /// recorded, or it is itself inside another one.
+    pub(super) is_nested: Cell<bool>,
+    /// When the poll in progress began, if `is_nested`. Its slot may contain a
+    /// later start, because the watchdog must see only the time since the last
+    /// nested poll ended.
+    pub(super) nested_began_at: Cell<Ticks>,
     suspended: [Cell<Option<SuspendedPoll>>; MAX_SUSPENDED_POLLS],
-    depth: Cell<usize>,
-    /// How many polls in progress are nested too deeply to be recorded.
-    too_deep_polls: Cell<u32>,
+    pub(super) depth: Cell<usize>,
+    /// How many polls in progress are part of the innermost recorded or skipped
+    /// one, because they are nested too deeply or the recorder is paused.
+    pub(super) unrecorded_polls: Cell<u32>,
 }
 
 /// A poll that has ended.
@@ -95,6 +112,9 @@ pub(crate) struct PollStack {
 pub(crate) struct EndedPoll {
     pub(crate) kind: KindId,
     pub(crate) nanos: u64,
+    /// Whether another thread has taken over the worker.
+    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
+    pub(crate) is_taken_over: bool,
 }
 
 impl PollStack {
@@ -104,11 +124,14 @@ impl PollStack {
             worker,
             hook_id: Cell::new(0),
             source: Cell::new(PollSource::NoPoll),
+            #[cfg(tokio_unstable)]
+            known_locations: KnownLocations::new(),
             innermost_waker: Cell::default(),
-            began_at: Cell::new(0),
+            is_nested: Cell::new(false),
+            nested_began_at: Cell::new(0),
             suspended: Default::default(),
             depth: Cell::new(0),
-            too_deep_polls: Cell::new(0),
+            unrecorded_polls: Cell::new(0),
         }
     }
 
@@ -116,6 +139,12 @@ impl PollStack {
     #[inline]
     pub(crate) fn source(&self) -> PollSource {
         self.source.get()
+    }
+
+    /// Returns whether it records for the scope of `recorder`.
+    #[inline]
+    pub(crate) fn records_for(&self, recorder: &Recorder) -> bool {
+        std::ptr::eq(&*self.recorder, recorder)
     }
 
     /// Returns whether the polls of `poller` are recorded here: those of the
@@ -126,13 +155,13 @@ impl PollStack {
             Poller::Hook(id) => self.hook_id.get() == id,
             Poller::Future(runtime) => self.worker.runtime_id() == runtime,
         };
-        self.recorder.id == recorder.id && (self.is_in_poll() || (is_same() && !self.is_taken_over()))
+        self.records_for(recorder) && (self.is_in_poll() || (is_same() && !self.is_taken_over()))
     }
 
     /// Returns whether a hook or a named future has begun a poll.
     #[inline]
     pub(crate) fn is_in_poll(&self) -> bool {
-        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future)
+        matches!(self.source.get(), PollSource::Hook(_) | PollSource::Future | PollSource::Skipped)
     }
 
     /// Returns whether another thread has taken over the worker, and no poll is
@@ -153,8 +182,9 @@ impl PollStack {
     }
 
     /// Returns when the poll in progress began.
+    #[inline]
     pub(crate) fn began_at(&self) -> Ticks {
-        self.began_at.get()
+        if self.is_nested.get() { self.nested_began_at.get() } else { self.worker.slot.start() }
     }
 
     /// Returns whether the thread drives a current-thread runtime and has left
@@ -191,118 +221,145 @@ impl PollStack {
         }
     }
 
-    /// Begins a poll. If one is in progress, the new one is nested in it.
+    /// Begins a poll. If one is in progress, the new one is nested in it. `now`
+    /// is [`UNTIMED`] if the poll is only to be found by the watchdog.
     #[inline]
     pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, source: PollSource) {
         if self.source.get() != PollSource::NoPoll && !self.suspend(now) {
             return;
         }
         self.source.set(source);
-        self.began_at.set(now);
         self.worker.slot.begin(now, task, kind);
     }
 
     /// Suspends the poll in progress. Returns `false` if too many are
-    /// suspended.
+    /// suspended, or if the one in progress is not recorded.
     #[cold]
     fn suspend(&self, now: Ticks) -> bool {
         let depth = self.depth.get();
-        if depth == MAX_SUSPENDED_POLLS {
-            self.too_deep_polls.set(self.too_deep_polls.get().saturating_add(1));
+        if depth == MAX_SUSPENDED_POLLS || self.unrecorded_polls.get() > 0 {
+            self.unrecorded_polls.set(self.unrecorded_polls.get().saturating_add(1));
             return false;
         }
-        let poll = self.worker.slot.end();
-        if self.is_in_poll() {
-            self.worker.busy_nanos.add(self.recorder.clock.nanos(poll.start, now));
-        }
-        self.suspended[depth].set(Some(SuspendedPoll {
-            poll,
-            began_at: self.began_at.get(),
-            source: self.source.get(),
-        }));
+        let began_at = self.began_at();
+        let poll = self.end_before_nested(now);
+        self.suspended[depth].set(Some(SuspendedPoll { poll, began_at, source: self.source.get() }));
         self.depth.set(depth + 1);
+        self.is_nested.set(true);
+        self.nested_began_at.set(now);
         true
     }
 
     /// Ends and records the poll in progress, if `source` began it.
     #[inline]
     pub(crate) fn end(&self, source: PollSource) -> Option<EndedPoll> {
-        if self.too_deep_polls.get() > 0 {
-            self.end_too_deep_poll();
-            return None;
+        if self.is_nested.get() {
+            return self.end_nested(source);
         }
         if self.source.get() != source {
+            self.end_unrecorded();
             return None;
         }
-        let worker = &*self.worker;
-        let clock = &self.recorder.clock;
-        let now = clock.ticks();
-        // If another thread has taken over the worker, the poll blocked the
-        // worker only until then.
-        let end = worker.taken_over_at().unwrap_or(now);
-        let poll = worker.slot.end();
-        let nanos = clock.nanos(self.began_at.get(), end);
-        worker.kind_record(poll.kind).poll_time.record(nanos, &worker.carried);
-        worker.polls.add(1);
-        if nanos >= self.recorder.min_kept_nanos {
-            self.keep_poll(poll, end);
+        let start = self.worker.slot.start();
+        if start == UNTIMED {
+            return self.end_untimed();
         }
-        self.source.set(PollSource::NoPoll);
-        if self.depth.get() == 0 && poll.start == self.began_at.get() {
-            worker.busy_nanos.add(nanos);
-        } else {
-            self.end_nested(poll, end, now);
+        let now = self.recorder.clock.ticks();
+        if let Some(at) = self.worker.taken_over_at() {
+            return Some(self.end_taken_over(at));
         }
-        Some(EndedPoll { kind: poll.kind, nanos })
+        let ended = self.record_end(start, now);
+        self.worker.counters.busy_nanos.add(ended.nanos);
+        Some(ended)
     }
 
-    /// Ends a part of a poll. Only this part counts as busy time: that of
-    /// nested polls and of the parts before them has been counted.
+    /// Ends a poll whose worker another thread has taken over: it blocked the
+    /// worker only until then.
     #[cold]
-    fn end_nested(&self, poll: ActivePoll, end: Ticks, now: Ticks) {
-        self.worker.busy_nanos.add(self.recorder.clock.nanos(poll.start, end));
-        if self.depth.get() > 0 {
-            self.resume_suspended(now);
+    fn end_taken_over(&self, at: Ticks) -> EndedPoll {
+        let ended = self.record_end(self.worker.slot.start(), at);
+        self.worker.counters.busy_nanos.add(ended.nanos);
+        EndedPoll { is_taken_over: true, ..ended }
+    }
+
+    /// Ends a poll of several parts, or one inside such a poll. Only its last
+    /// part counts as busy time: that of nested polls and of the parts before
+    /// them has been counted.
+    #[cold]
+    fn end_nested(&self, source: PollSource) -> Option<EndedPoll> {
+        if self.unrecorded_polls.get() > 0 || self.source.get() != source {
+            self.end_unrecorded();
+            return None;
         }
+        if self.nested_began_at.get() == UNTIMED {
+            return self.end_untimed();
+        }
+        let now = self.recorder.clock.ticks();
+        let taken_over_at = self.worker.taken_over_at();
+        let end = taken_over_at.unwrap_or(now);
+        let own_start = self.worker.slot.start();
+        let ended = self.record_end(self.nested_began_at.get(), end);
+        self.worker.counters.busy_nanos.add(self.recorder.clock.nanos(own_start, end));
+        self.resume_suspended(now);
+        Some(EndedPoll { is_taken_over: taken_over_at.is_some(), ..ended })
+    }
+
+    /// Ends the poll in progress and records it, without its busy time.
+    #[inline(always)]
+    fn record_end(&self, began_at: Ticks, end: Ticks) -> EndedPoll {
+        let worker = &*self.worker;
+        let kind = worker.slot.kind();
+        worker.slot.finish();
+        let nanos = self.recorder.clock.nanos(began_at, end);
+        worker.kind_record(kind).poll_time.record(nanos, &worker.carried);
+        worker.counters.polls.add(1);
+        if nanos >= self.recorder.min_kept_nanos {
+            self.keep_poll(began_at, end);
+        }
+        self.source.set(PollSource::NoPoll);
+        EndedPoll { kind, nanos, is_taken_over: false }
     }
 
     /// Ends the poll in progress, if `source` began it, without recording it.
     pub(crate) fn discard(&self, source: PollSource) {
         if self.source.get() == source {
-            self.worker.slot.end();
+            if source != PollSource::Skipped {
+                self.worker.slot.end();
+            }
             self.source.set(PollSource::NoPoll);
-            if self.depth.get() > 0 {
+            if self.is_nested.get() {
                 self.resume_suspended(self.recorder.clock.ticks());
             }
         }
     }
 
+    /// Resumes the poll that was suspended last, if there is one.
     #[cold]
-    fn end_too_deep_poll(&self) {
-        self.too_deep_polls.set(self.too_deep_polls.get() - 1);
-    }
-
-    /// Resumes the poll that was suspended last.
-    #[cold]
-    fn resume_suspended(&self, now: Ticks) {
-        let depth = self.depth.get() - 1;
+    pub(super) fn resume_suspended(&self, now: Ticks) {
+        let Some(depth) = self.depth.get().checked_sub(1) else { return self.is_nested.set(false) };
         self.depth.set(depth);
         if let Some(SuspendedPoll { poll, began_at, source }) = self.suspended[depth].take() {
-            self.worker.slot.resume(now, poll);
+            if source != PollSource::Skipped {
+                self.worker.slot.resume(if began_at == UNTIMED { UNTIMED } else { now }, poll);
+            }
             self.source.set(source);
-            self.began_at.set(began_at);
+            self.nested_began_at.set(began_at);
         }
     }
 
     /// Returns when the poll in progress began, and its task.
     #[inline]
     pub(crate) fn poll_start_and_task(&self) -> (Ticks, u64) {
-        (self.began_at.get(), self.worker.slot.task())
+        (self.began_at(), self.worker.slot.task())
     }
 
-    /// Returns how long the poll in progress has lasted.
+    /// Returns how long the poll in progress has lasted, as far as is known.
     pub(crate) fn poll_nanos(&self) -> u64 {
-        self.recorder.clock.nanos(self.began_at.get(), self.recorder.clock.ticks())
+        let began_at = match self.began_at() {
+            UNTIMED => self.worker.slot.own_poll_found_at(),
+            began_at => Some(began_at),
+        };
+        began_at.map_or(0, |began_at| self.recorder.clock.nanos(began_at, self.recorder.clock.ticks()))
     }
 
     /// Wakes the watchdog if it sleeps, because the thread may have no unpark
@@ -315,15 +372,16 @@ impl PollStack {
         self.recorder.idle_park.wake();
     }
 
-    /// Keeps a poll in the flight recorder. Reports it as a long poll if its
-    /// own part, the time since the last nested poll ended, passes the
-    /// threshold.
+    /// Keeps the poll that has just ended in the flight recorder. Reports it as
+    /// a long poll if its own part, the time since the last nested poll ended,
+    /// passes the threshold.
     #[cold]
-    fn keep_poll(&self, poll: ActivePoll, end: Ticks) {
-        let ActivePoll { seq, start, task, kind, .. } = poll;
-        self.worker.flight.push(PastPoll { start: self.began_at.get(), end, kind });
+    fn keep_poll(&self, began_at: Ticks, end: Ticks) {
+        let Some(poll) = self.worker.slot.last_ended() else { return };
+        let ActivePoll { seq, start, is_untimed, task, kind, .. } = poll;
+        self.worker.flight.push(PastPoll { start: began_at, end, kind });
         if self.recorder.clock.nanos(start, end) >= self.recorder.threshold_nanos {
-            self.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+            self.worker.events.push(LongEvent::Poll { seq, start, is_untimed, end, task, kind });
         }
     }
 
@@ -350,6 +408,8 @@ impl PollStack {
 
 impl Drop for PollStack {
     fn drop(&mut self) {
+        #[cfg(tokio_unstable)]
+        fast_poll::forget(self.worker.slot);
         if self.recorder.liveness.is_in_child() {
             return;
         }
@@ -397,7 +457,7 @@ mod tests {
         slow.begin(slow.recorder.clock.ticks(), 8, kind, PollSource::Future);
         slow.end(PollSource::Future);
         assert!(matches!(events(&slow)[..], [LongEvent::Poll { task: 8, .. }]));
-        assert_eq!(slow.worker.polls.get(), 1);
+        assert_eq!(slow.worker.counters.polls.get(), 1);
     }
 
     #[test]
@@ -423,7 +483,7 @@ mod tests {
         assert_eq!((inner.kind, outer.kind), (task, root));
         assert!(outer.nanos >= inner.nanos + 200_000, "the outer poll includes the inner one");
         // Each of the three parts is rounded down.
-        assert!((outer.nanos - 3..=outer.nanos).contains(&polls.worker.busy_nanos.get()));
+        assert!((outer.nanos - 3..=outer.nanos).contains(&polls.worker.counters.busy_nanos.get()));
         let starts: Vec<_> = events(&polls)
             .into_iter()
             .map(|event| match event {

@@ -11,21 +11,23 @@ use tokio::runtime::Id;
 use crate::lock::Lock;
 use crate::os;
 use crate::record::blocking_calls::BlockingCalls;
-use crate::record::clock::Clock;
+use crate::record::clock::{Clock, Ticks};
 use crate::record::flight_recorder;
 use crate::record::hook_status::{HookStatus, ReplacedHooks};
 use crate::record::idle_park::IdlePark;
 #[cfg(not(tokio_unstable))]
 use crate::record::kinds::KindId;
 use crate::record::kinds::Kinds;
+use crate::record::level::RecordingLevel;
 use crate::record::liveness::Liveness;
 use crate::record::loop_lag::LagProbes;
 use crate::record::polls_in_progress::PollsInProgress;
 use crate::record::runtimes::{Runtimes, ThreadRuntime, WorkerLabel, local_queue_depth};
-use crate::record::slot::ActivePoll;
+use crate::record::slot::{ActivePoll, UNTIMED};
 use crate::record::totals::{KindTotals, WorkerTotals};
 use crate::record::worker::Worker;
 use crate::record::workers::Workers;
+use crate::recording::Recording;
 use crate::snapshot::{ENDED_WORKERS, KindSnapshot, RuntimeSnapshot, WorkerSnapshot};
 
 /// Everything that a scope records.
@@ -39,6 +41,7 @@ pub(crate) struct Recorder {
     /// Whether Tokio measures the schedule delay of every task. If not, named
     /// futures measure their own.
     pub(crate) tokio_measures_delay: bool,
+    pub(crate) level: RecordingLevel,
     pub(crate) kinds: Kinds,
     pub(crate) idle_park: IdlePark,
     pub(crate) runtimes: Runtimes,
@@ -66,6 +69,7 @@ impl Recorder {
             threshold_nanos,
             min_kept_nanos: flight_recorder::MIN_KEPT_NANOS.min(threshold_nanos),
             tokio_measures_delay: true,
+            level: RecordingLevel::new(Recording::Full, false),
             kinds,
             idle_park: IdlePark::default(),
             runtimes: Runtimes::default(),
@@ -83,6 +87,30 @@ impl Recorder {
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
         self.liveness.is_live()
+    }
+
+    /// Returns the poll in progress of a worker, and notes when it was found if
+    /// it has read no clock. Only the watchdog may call it.
+    pub(crate) fn find_active(&self, worker: &Worker) -> Option<ActivePoll> {
+        let poll = worker.slot.find_active(|| self.clock.ticks());
+        poll.filter(|_| worker.taken_over_at().is_none()).map(|poll| self.with_kind(poll))
+    }
+
+    /// Returns the poll with its kind.
+    pub(crate) fn with_kind(&self, poll: ActivePoll) -> ActivePoll {
+        #[cfg(tokio_unstable)]
+        if poll.location != 0 {
+            let kind = self.kinds.find_location_at(poll.location).unwrap_or_default();
+            return ActivePoll { kind, location: 0, ..poll };
+        }
+        poll
+    }
+
+    /// Returns the start of a poll that begins now: the time, or [`UNTIMED`] if
+    /// polls read no clock at present.
+    #[inline]
+    pub(crate) fn poll_start(&self) -> Ticks {
+        if self.level.is_full() { self.clock.ticks() } else { UNTIMED }
     }
 
     /// Returns whether there is something to record: a thread or named future

@@ -1,10 +1,14 @@
 //! The poll in progress on a thread: one writer, any number of readers.
 
+#[cfg(tokio_unstable)]
+use std::panic::Location;
+
 use crate::lock::Lock;
 use crate::per_process::PerProcess;
 use crate::record::clock::Ticks;
 use crate::record::kinds::KindId;
-use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
+use crate::record::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use crate::record::sync::{Relaxed, Release, SeqCst, fence};
 
 /// The current poll of one thread. A slot shares its cache lines with nothing.
 ///
@@ -20,19 +24,43 @@ pub(crate) struct Slot {
     task: AtomicU64,
     kind: AtomicU32,
     idle: AtomicBool,
+    /// Whether another thread has taken over the worker.
+    taken_over: AtomicBool,
+    /// Where the task was spawned, if `kind` is [`AT_LOCATION`]: an address.
+    location: AtomicUsize,
+    /// How many polls have ended that no worker has counted.
+    uncounted: AtomicU64,
+    /// The number of the latest poll without a start that the watchdog has
+    /// found, and when it found it first.
+    found_seq: AtomicU64,
+    found_at: AtomicU64,
 }
+
+/// The start of a poll that has read no clock.
+pub(crate) const UNTIMED: Ticks = 0;
 
 /// A bit in `kind`: a future has set the kind by its name. Later names inside
 /// the same poll do not count.
 const NAMED: u32 = 1 << 31;
 
+/// A bit in `kind`: the kind is that of the tasks spawned at `location`.
+const AT_LOCATION: u32 = 1 << 30;
+
 /// A poll in progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ActivePoll {
     pub(crate) seq: u64,
+    /// When it began. If it `is_untimed`, the watchdog has found it in progress
+    /// then.
     pub(crate) start: Ticks,
+    /// Whether the poll has read no clock when it began.
+    pub(crate) is_untimed: bool,
     pub(crate) task: u64,
+    /// The kind, unless there is a location instead.
     pub(crate) kind: KindId,
+    /// The address of the spawn location whose kind is meant; zero if `kind` is
+    /// known.
+    pub(crate) location: usize,
     /// Whether a named future has set the kind.
     pub(crate) is_named: bool,
 }
@@ -45,13 +73,52 @@ impl Slot {
         self.seq.load(Relaxed) & 1 == 1
     }
 
-    /// Begins a poll. Only the owning thread may call it.
+    /// Begins a poll. `start` is [`UNTIMED`] if no clock was read. Only the
+    /// owning thread may call it.
     #[inline]
     pub(crate) fn begin(&self, start: Ticks, task: u64, kind: KindId) {
         self.start.store(start, Relaxed);
         self.task.store(task, Relaxed);
         self.kind.store(kind.as_u32(), Relaxed);
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Returns the start of the latest poll. Only the owning thread may call
+    /// it.
+    #[inline]
+    pub(crate) fn start(&self) -> Ticks {
+        self.start.load(Relaxed)
+    }
+
+    /// Returns the kind of the poll in progress. Only the owning thread may
+    /// call it.
+    #[inline]
+    pub(crate) fn kind(&self) -> KindId {
+        KindId::from_u32(self.kind.load(Relaxed) & !NAMED)
+    }
+
+    /// Begins a poll that reads no clock, of a task that was spawned here. Only
+    /// the owning thread may call it.
+    #[cfg(tokio_unstable)]
+    #[inline]
+    pub(crate) fn begin_at(&self, task: u64, location: &'static Location<'static>) {
+        self.start.store(UNTIMED, Relaxed);
+        self.task.store(task, Relaxed);
+        self.location.store(std::ptr::from_ref(location).addr(), Relaxed);
+        self.kind.store(AT_LOCATION, Relaxed);
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Sets the kind of the poll in progress, which had a location before.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn set_kind(&self, kind: KindId) {
+        self.kind.store(kind.as_u32(), Relaxed);
+    }
+
+    /// Returns the poll in progress. Only the owning thread may call it.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn own_poll(&self) -> ActivePoll {
+        self.load(self.seq.load(Relaxed))
     }
 
     /// Returns the task of the poll in progress. Only the owning thread may
@@ -70,15 +137,106 @@ impl Slot {
         }
     }
 
-    /// Ends the poll and returns it.
-    #[inline]
+    /// Ends the poll and returns it. Only the owning thread may call it.
     pub(crate) fn end(&self) -> ActivePoll {
         let ended = self.load(self.seq.load(Relaxed));
-        self.seq.store(ended.seq.wrapping_add(1), Release);
+        self.finish();
+        ended
+    }
+
+    /// Ends the poll. Only the owning thread may call it.
+    #[inline]
+    pub(crate) fn finish(&self) {
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
         // The fields of the next poll must not become visible under this
         // number.
         fence(Release);
-        ended
+    }
+
+    /// Ends a poll that no worker counts.
+    #[cfg(tokio_unstable)]
+    #[inline]
+    pub(crate) fn end_uncounted(&self) {
+        self.uncounted.store(self.uncounted.load(Relaxed).wrapping_add(1), Relaxed);
+        self.finish();
+    }
+
+    /// Returns how many polls have ended that no worker has counted.
+    pub(crate) fn uncounted(&self) -> u64 {
+        self.uncounted.load(Relaxed)
+    }
+
+    /// Notes that another thread has taken over the worker.
+    pub(crate) fn set_taken_over(&self) {
+        self.taken_over.store(true, Release);
+    }
+
+    #[inline]
+    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.taken_over.load(Relaxed)
+    }
+
+    /// Notes that the watchdog has found the poll `seq` in progress, and
+    /// returns when it has found it first. Only the watchdog may call it.
+    fn find(&self, seq: u64, now: Ticks) -> Ticks {
+        if self.found_seq.load(Relaxed) == seq {
+            return self.found_at.load(Relaxed);
+        }
+        // A reader must not take the time of another poll for this one's.
+        self.found_seq.store(0, Relaxed);
+        fence(Release);
+        self.found_at.store(now, Relaxed);
+        self.found_seq.store(seq, Release);
+        now
+    }
+
+    /// Returns when the watchdog has found the poll `seq` first. Any thread may
+    /// call it.
+    #[inline]
+    fn found_at(&self, seq: u64) -> Option<Ticks> {
+        if self.found_seq.load(Acquire) != seq {
+            return None;
+        }
+        let at = self.found_at.load(Relaxed);
+        fence(Acquire);
+        (self.found_seq.load(Relaxed) == seq).then_some(at)
+    }
+
+    /// Returns when the watchdog has found the poll in progress first. Only the
+    /// owning thread may call it.
+    #[inline]
+    pub(crate) fn own_poll_found_at(&self) -> Option<Ticks> {
+        self.found_at(self.seq.load(Relaxed))
+    }
+
+    /// Returns the poll in progress, and notes when the watchdog has found it
+    /// if it has no start. Only the watchdog may call it.
+    pub(crate) fn find_active(&self, now: impl FnOnce() -> Ticks) -> Option<ActivePoll> {
+        let mut poll = self.load_active()?;
+        if poll.is_untimed {
+            poll.start = self.find(poll.seq, now());
+        }
+        Some(poll)
+    }
+
+    /// Returns the poll in progress. Returns `None` too if the poll has no
+    /// start and the watchdog has not found it. Any thread may call it.
+    pub(crate) fn active(&self) -> Option<ActivePoll> {
+        self.load_active().and_then(|poll| self.with_start(poll))
+    }
+
+    /// Returns whether a poll is in progress, whatever is known about it. Any
+    /// thread may call it.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.seq.load(Acquire) & 1 == 1
+    }
+
+    fn with_start(&self, poll: ActivePoll) -> Option<ActivePoll> {
+        if !poll.is_untimed {
+            return Some(poll);
+        }
+        self.found_at(poll.seq).map(|start| ActivePoll { start, ..poll })
     }
 
     /// Sets the kind of the poll in progress to that of a named future, and
@@ -94,8 +252,8 @@ impl Slot {
         Some(KindId::from_u32(previous))
     }
 
-    /// Returns the poll in progress. Any thread may call it.
-    pub(crate) fn active(&self) -> Option<ActivePoll> {
+    /// Returns the poll in progress. If it has no start, `start` is not set.
+    fn load_active(&self) -> Option<ActivePoll> {
         // A thread that begins and ends polls continuously can invalidate each
         // attempt. It is then not in a long poll, and readers look only for
         // those.
@@ -113,8 +271,9 @@ impl Slot {
         None
     }
 
-    /// Returns the latest poll, unless one is in progress. Any thread may call
-    /// it.
+    /// Returns the latest poll, unless one is in progress. Returns `None` too
+    /// if it has no start and the watchdog has not found it. Any thread may
+    /// call it.
     pub(crate) fn last_ended(&self) -> Option<ActivePoll> {
         let after = self.seq.load(Acquire);
         if after & 1 == 1 || after == 0 {
@@ -122,16 +281,19 @@ impl Slot {
         }
         let poll = self.load(after.wrapping_sub(1));
         fence(Acquire);
-        (self.seq.load(Relaxed) == after).then_some(poll)
+        if self.seq.load(Relaxed) == after { self.with_start(poll) } else { None }
     }
 
     fn load(&self, seq: u64) -> ActivePoll {
         let kind = self.kind.load(Relaxed);
+        let start = self.start.load(Relaxed);
         ActivePoll {
             seq,
-            start: self.start.load(Relaxed),
+            start,
+            is_untimed: start == UNTIMED,
             task: self.task.load(Relaxed),
-            kind: KindId::from_u32(kind & !NAMED),
+            kind: KindId::from_u32(kind & !NAMED & !AT_LOCATION),
+            location: if kind & AT_LOCATION == 0 { 0 } else { self.location.load(Relaxed) },
             is_named: kind & NAMED != 0,
         }
     }
@@ -172,7 +334,9 @@ static FREE: PerProcess<Lock<Vec<&'static Slot>>> = PerProcess::new();
 /// Takes an unused slot, or allocates one.
 pub(crate) fn take() -> &'static Slot {
     let slot = FREE.get().lock().pop();
-    slot.unwrap_or_else(|| Box::leak(Box::default()))
+    let slot = slot.unwrap_or_else(|| Box::leak(Box::default()));
+    slot.taken_over.store(false, Relaxed);
+    slot
 }
 
 /// Puts a slot back, so that another thread can take it. Ends the poll that its

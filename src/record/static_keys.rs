@@ -16,6 +16,14 @@ pub(crate) struct StaticKey {
     length: usize,
 }
 
+#[cfg(tokio_unstable)]
+impl StaticKey {
+    /// Returns the key of the location at an address.
+    pub(crate) fn from_location_address(address: usize) -> Self {
+        Self { address, length: 0 }
+    }
+}
+
 impl From<&'static str> for StaticKey {
     #[inline]
     fn from(name: &'static str) -> Self {
@@ -44,6 +52,15 @@ struct KeyEntry {
 #[allow(unsafe_code)]
 unsafe impl ZeroValid for KeyEntry {}
 
+impl KeyEntry {
+    /// Returns the number, if the entry is that of `key`.
+    #[inline]
+    fn get(&self, key: StaticKey) -> Option<u32> {
+        let is_same = self.address.load(Acquire) == key.address && self.length.load(Relaxed) == key.length;
+        is_same.then(|| self.number.load(Relaxed))
+    }
+}
+
 /// A hash table with open addressing, of which at most three quarters are used.
 /// Entries are never removed.
 #[derive(Debug)]
@@ -61,16 +78,17 @@ impl StaticKeys {
 
     #[inline]
     pub(crate) fn find(&self, key: StaticKey) -> Option<u32> {
-        for entry in self.probe_sequence(key) {
-            let address = entry.address.load(Acquire);
-            if address == key.address && entry.length.load(Relaxed) == key.length {
-                return Some(entry.number.load(Relaxed));
-            }
-            if address == 0 {
-                return None;
-            }
+        // Most keys are in the first entry of their sequence.
+        match self.probe_sequence(key).next().and_then(|entry| entry.get(key)) {
+            None => self.find_further(key),
+            number => number,
         }
-        None
+    }
+
+    #[inline(never)]
+    fn find_further(&self, key: StaticKey) -> Option<u32> {
+        let used = self.probe_sequence(key).take_while(|entry| entry.address.load(Relaxed) != 0);
+        used.filter_map(|entry| entry.get(key)).next()
     }
 
     #[inline]

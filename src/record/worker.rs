@@ -60,6 +60,18 @@ impl KindRecord {
 #[allow(unsafe_code)]
 unsafe impl ZeroValid for KindRecord {}
 
+/// Counts of a worker. Each poll writes to them, so they share no cache line
+/// with what other threads write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerCounters {
+    /// The time in polls, up to the last begin or end of one.
+    pub(crate) busy_nanos: SingleWriterU64,
+    pub(crate) polls: SingleWriterU64,
+    pub(crate) parks: SingleWriterU64,
+    pub(crate) unparks: SingleWriterU64,
+}
+
 /// The record of a watched thread. It ends with its thread: its totals are kept
 /// in [`EndedTotals`](crate::record::ended::EndedTotals), and its memory is
 /// freed. While a worker moves to another thread (`block_in_place`), both
@@ -75,19 +87,17 @@ pub(crate) struct Worker {
     /// When the thread was registered.
     pub(crate) registered_at: Ticks,
     pub(crate) slot: &'static Slot,
+    /// How many polls the slot had not counted when this record began.
+    uncounted_before: u64,
     pub(crate) events: EventRing,
     pub(crate) flight: FlightRing,
     pub(crate) carried: CarriedCounts,
     /// A kind that this thread never polls occupies no memory, and the poll
     /// path never calls the allocator.
     kind_records: ZeroedSlice<KindRecord>,
-    /// The time in polls, up to the last begin or end of one.
-    pub(crate) busy_nanos: SingleWriterU64,
+    pub(crate) counters: WorkerCounters,
     /// The largest value that [`Self::busy_nanos`] has returned.
     shown_busy_nanos: AtomicU64,
-    pub(crate) polls: SingleWriterU64,
-    pub(crate) parks: SingleWriterU64,
-    pub(crate) unparks: SingleWriterU64,
     /// Waits of at least this length are reported. It is the threshold, or zero
     /// while the watchdog asks for all waits.
     min_reported_wait_nanos: AtomicU64,
@@ -111,21 +121,20 @@ impl Worker {
         runtime: Option<ThreadRuntime>,
         threshold_nanos: u64,
     ) -> Self {
+        let slot = slot::take();
         Self {
             number,
             label,
             runtime,
             registered_at: 0,
-            slot: slot::take(),
+            slot,
+            uncounted_before: slot.uncounted(),
             events: EventRing::new(),
             flight: FlightRing::new(),
             carried: CarriedCounts::new(),
             kind_records: ZeroedSlice::new(MAX_KINDS),
-            busy_nanos: SingleWriterU64::default(),
+            counters: WorkerCounters::default(),
             shown_busy_nanos: AtomicU64::new(0),
-            polls: SingleWriterU64::default(),
-            parks: SingleWriterU64::default(),
-            unparks: SingleWriterU64::default(),
             min_reported_wait_nanos: AtomicU64::new(threshold_nanos),
             judged_seq: AtomicU64::new(0),
             own_nanos: AtomicU64::new(0),
@@ -180,7 +189,9 @@ impl Worker {
 
     /// Returns what was recorded about the worker as a whole.
     pub(crate) fn totals(&self) -> WorkerTotals {
-        WorkerTotals { busy_nanos: self.busy_nanos.get(), polls: self.polls.get(), parks: self.parks.get() }
+        let WorkerCounters { busy_nanos, polls, parks, .. } = &self.counters;
+        let uncounted = self.slot.uncounted().wrapping_sub(self.uncounted_before);
+        WorkerTotals { busy_nanos: busy_nanos.get(), polls: polls.get() + uncounted, parks: parks.get() }
     }
 
     /// Returns the time in polls, with the part of the poll in progress if it
@@ -189,14 +200,15 @@ impl Worker {
         let in_progress = |poll: ActivePoll| clock.nanos(poll.start, clock.ticks());
         let read = || {
             let seq = self.slot.seq().load(Acquire);
-            let ended = self.busy_nanos.get();
-            let active = self.active().filter(&is_counted).map_or(0, in_progress);
+            let ended = self.counters.busy_nanos.get();
+            let is_counted = |poll: &ActivePoll| !poll.is_untimed && is_counted(poll);
+            let active = self.active().filter(is_counted).map_or(0, in_progress);
             // If another poll has begun or ended meanwhile, its time may be in
             // both parts or in none.
             fence(Acquire);
             (self.slot.seq().load(Relaxed) == seq).then_some(ended + active)
         };
-        let nanos = (0..3).find_map(|_| read()).unwrap_or_else(|| self.busy_nanos.get());
+        let nanos = (0..3).find_map(|_| read()).unwrap_or_else(|| self.counters.busy_nanos.get());
         self.shown_busy_nanos.fetch_max(nanos, Relaxed).max(nanos)
     }
 
@@ -250,6 +262,7 @@ impl Worker {
     /// Marks the worker as taken over by another thread. That thread calls it.
     pub(crate) fn mark_taken_over(&self, now: Ticks) {
         let _ = self.taken_over_at.compare_exchange(0, now.max(1), Release, Relaxed);
+        self.slot.set_taken_over();
     }
 
     /// Returns when another thread took over the worker, if one has.
@@ -261,15 +274,22 @@ impl Worker {
         }
     }
 
+    /// Returns the number of the current poll and how often the thread has
+    /// unparked. Both are the same as before only if no poll has begun or ended
+    /// since.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.slot.seq().load(Acquire), self.counters.unparks.get())
+    }
+
     /// Marks the thread as parked. The thread itself calls it.
     pub(crate) fn park(&self) {
-        self.parks.add(1);
+        self.counters.parks.add(1);
         self.slot.set_idle();
     }
 
     /// Marks the thread as awake. The thread itself calls it.
     pub(crate) fn unpark(&self) {
-        self.unparks.add(1);
+        self.counters.unparks.add(1);
         self.slot.set_awake();
     }
 }

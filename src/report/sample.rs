@@ -7,6 +7,8 @@ use crate::finding::{
 };
 #[cfg(any(feature = "diagnostic", feature = "metrics", feature = "prometheus"))]
 use crate::finding::{FindingsDocument, ProcessInfo, Starved};
+#[cfg(any(feature = "diagnostic", feature = "metrics", feature = "prometheus"))]
+use crate::recording::Recording;
 use crate::unix_time;
 
 fn frame(kind: FrameKind, function: &str, file: &str, (line, column): (u32, u32)) -> Frame {
@@ -64,6 +66,7 @@ pub(crate) fn sleep() -> Finding {
         evidence: Evidence::Stack,
         without_stack: 0,
         sampled_once: 0,
+        lower_bounds: 0,
         stack: vec![
             Frame {
                 function: "clock_nanosleep".to_owned(),
@@ -101,5 +104,7 @@ pub(crate) fn document(findings: Vec<Finding>) -> FindingsDocument {
         suppressed_reports: 0,
         dropped: 0,
         pending: 0,
+        recording: Recording::Full,
+        is_paused: false,
     }
 }

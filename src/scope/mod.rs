@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod run;
 pub(crate) mod state;
+mod switch;
 
 use std::fmt;
 use std::future::Future;

@@ -19,7 +19,9 @@ use crate::findings::Findings;
 use crate::os;
 use crate::outbox::Outbox;
 use crate::record::hook_status::Hook;
+use crate::record::level::RecordingLevel;
 use crate::record::recorder::Recorder;
+use crate::recording::Recording;
 use crate::self_metrics::SelfMetrics;
 use crate::settings::Settings;
 use crate::snapshot::{FlightRecording, ObserverSnapshot, RecordedPolls, Snapshot, WorkerSnapshot};
@@ -38,7 +40,9 @@ impl ScopeState {
     pub(crate) fn new(settings: &Settings) -> Self {
         let threshold = settings.threshold;
         let mut recorder = Recorder::new(threshold);
-        recorder.tokio_measures_delay = settings.schedule_delay;
+        // Tokio's measurement cannot be switched while a runtime runs.
+        recorder.tokio_measures_delay = settings.schedule_delay && settings.recording == Recording::Full;
+        recorder.level = RecordingLevel::new(settings.recording, settings.is_paused);
         recorder.liveness.is_printed = settings.terminal.is_shown();
         Self {
             recorder: Arc::new(recorder),
@@ -88,6 +92,9 @@ impl Source for ScopeState {
         }
         Snapshot {
             threshold: self.threshold,
+            recording: self.recorder.level.recording(),
+            is_paused: self.recorder.level.is_paused(),
+            has_recorded_in_full: self.recorder.level.has_been_full(),
             kinds: self.recorder.kind_snapshots(),
             workers: self.recorder.worker_snapshots(),
             runtimes: self.recorder.runtime_snapshots(),
@@ -127,6 +134,8 @@ impl Source for ScopeState {
             suppressed_reports: self.self_metrics.suppressed_reports(),
             dropped: self.self_metrics.drops().iter().map(|(_, n)| n).sum(),
             pending,
+            recording: self.recorder.level.recording(),
+            is_paused: self.recorder.level.is_paused(),
         }
     }
 

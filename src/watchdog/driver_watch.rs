@@ -81,6 +81,11 @@ impl DriverWatch {
         self.set_reporting(monitors, threshold_nanos);
     }
 
+    /// Returns whether some workers report short waits. Only a pass ends that.
+    pub(crate) fn is_reporting(&self) -> bool {
+        !self.reporting.is_empty()
+    }
+
     /// Searches for workers in the drivers of runtimes whose driver is not
     /// known yet.
     fn search(

@@ -169,6 +169,12 @@ impl Inspector {
         self.proc_reader.times(clock)
     }
 
+    /// As [`Self::times`], but without what costs most: the run-queue time and
+    /// the number of slices.
+    pub(crate) fn cpu_times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        self.proc_reader.cpu_times(clock)
+    }
+
     /// Captures the poll with the number `seq`, whose age is `age_nanos`.
     /// Returns `None` if the thread moved on during the capture, or if the
     /// answer has not arrived yet: see [`Self::take_answer`].

@@ -74,6 +74,11 @@ impl Inspector {
         Some(ThreadTimes { at: clock.ticks(), ..ThreadTimes::default() })
     }
 
+    /// As [`Self::times`].
+    pub(crate) fn cpu_times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        self.times(clock)
+    }
+
     pub(crate) fn capture(
         &mut self,
         _: u64,

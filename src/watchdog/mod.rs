@@ -17,6 +17,7 @@ mod last_sleep;
 mod lock_search;
 #[cfg(not(tokio_unstable))]
 mod no_progress;
+mod pace;
 mod park_places;
 mod pressure;
 #[cfg(stack_capture)]
@@ -25,6 +26,7 @@ mod process_clock;
 mod process_pause;
 #[cfg(stack_capture)]
 pub(crate) mod procfs;
+mod rest;
 #[cfg(stack_capture)]
 mod restart;
 pub(crate) mod sample;
@@ -63,13 +65,11 @@ use crate::watchdog::inspector::Unwinder;
 use crate::watchdog::lock_search::LockSearch;
 use crate::watchdog::pressure::Pressure;
 use crate::watchdog::process_clock::ProcessClock;
+use crate::watchdog::rest::Rest;
 use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 
 /// The burst size of the capture budget, in seconds of its refill rate.
 const CAPTURE_BURST_SECONDS: u32 = 10;
-/// All workers must be idle for this time before the watchdog sleeps until one
-/// of them wakes it.
-const SLEEP_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// The time between two wakes of the canaries.
 const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -157,11 +157,19 @@ struct WatchdogLoop<'r> {
     hook_audit: HookAudit,
     driver_watch: DriverWatch,
     lag_probes_woken_at: Instant,
+    /// Whether the latest pass has woken canaries: the next one looks at their
+    /// polls.
+    has_woken_canaries: bool,
+    rest: Rest,
+    /// Whether no pass was made since the latest sleep.
+    has_slept: bool,
     /// The number of passes so far.
     passes: usize,
     /// How many flushes have begun, and when a pass has found the latest one.
     flushes: u64,
     flush_found_at: Ticks,
+    /// How many polls the latest pass has found unsettled.
+    unsettled_polls: u64,
     /// Whether the latest pass counts for a flush.
     is_settled: bool,
 }
@@ -200,15 +208,18 @@ impl<'r> WatchdogLoop<'r> {
             hook_audit: HookAudit::new(),
             driver_watch: DriverWatch::new(),
             lag_probes_woken_at: Instant::now(),
+            has_woken_canaries: false,
+            rest: Rest::new(Instant::now()),
+            has_slept: false,
             passes: 0,
             flushes: 0,
             flush_found_at: recorder.clock.ticks(),
+            unsettled_polls: 0,
             is_settled: true,
         }
     }
 
     fn run(&mut self, stop: &AtomicBool) {
-        let mut idle_since = Instant::now();
         while !stop.load(Relaxed) {
             let is_requested = self.outbox.is_pass_requested();
             // An event needs time to arrive.
@@ -219,64 +230,19 @@ impl<'r> WatchdogLoop<'r> {
                 self.process_clock.measure_sleep(sleep);
             }
             self.sample_workers();
-            if !self.all_idle() {
-                idle_since = Instant::now();
-            } else if idle_since.elapsed() > SLEEP_AFTER_IDLE {
-                // A thread that is not parked executes no fence at its next
-                // poll.
-                let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
-                #[cfg(stack_capture)]
-                proc_files::close_all();
-                #[cfg(stack_capture)]
-                proc_files::take_spare();
-                let limit = self.recorder.lag_probes.has_canaries().then_some(LAG_PROBE_INTERVAL);
-                self.recorder.idle_park.sleep_while_idle(has_unparked_threads, limit, || {
-                    let is_idle = |monitor: &WorkerMonitor| {
-                        monitor.is_parked() || (has_unparked_threads && monitor.is_idle())
-                    };
-                    !stop.load(Relaxed)
-                        && !self.outbox.is_pass_requested()
-                        && self.generation == Some(self.recorder.generation())
-                        && self.monitors.iter().all(is_idle)
-                });
-                // Without a limit, a worker has ended the sleep, so the next
-                // sleep waits for idle workers again. With a limit, the sleep
-                // was interrupted to wake the canaries and goes on.
-                if limit.is_none() {
-                    idle_since = Instant::now();
-                }
-                self.process_clock.skip();
+            if self.recorder.level.is_paused() {
+                self.sleep_while_paused(stop);
+            } else if self.may_sleep() {
+                self.sleep_until_woken(stop);
             }
         }
         // Report what has ended since the last pass.
         self.sample_workers();
     }
 
-    /// Returns the time to sleep until the next pass.
-    ///
-    /// A poll that is still in progress is sampled, including its thread's CPU
-    /// times, before it reaches half the threshold, and then in each quarter of
-    /// the threshold, or when its own time can first reach the age of the next
-    /// capture. While all polls are short, two passes per threshold are enough.
-    fn time_to_next_pass(&self) -> Duration {
-        let threshold = self.recorder.threshold_nanos;
-        let has_run = self.monitors.iter().any(|monitor| monitor.follows_run(&self.process_clock, threshold));
-        let ages =
-            self.monitors.iter().filter_map(|monitor| monitor.tracked_poll_age_nanos(&self.process_clock));
-        let oldest = Duration::from_nanos(ages.max().unwrap_or(0));
-        let sleep = if has_run { self.tick } else { (self.tick * 2).saturating_sub(oldest).max(self.tick) };
-        let to_capture = self.monitors.iter().filter_map(WorkerMonitor::nanos_to_capture).min();
-        let to_capture = to_capture.map(|nanos| Duration::from_nanos(nanos).max(self.tick / 8));
-        let sleep = to_capture.map_or(sleep, |nanos| sleep.min(nanos));
-        if self.recorder.lag_probes.has_canaries() { sleep.min(LAG_PROBE_INTERVAL) } else { sleep }
-    }
-
-    fn all_idle(&self) -> bool {
-        self.monitors.iter().all(WorkerMonitor::is_idle)
-    }
-
     /// Makes one pass over all workers.
     fn sample_workers(&mut self) {
+        self.has_slept = false;
         let flushes = self.outbox.begin_pass();
         if std::mem::replace(&mut self.flushes, flushes) != flushes {
             self.flush_found_at = self.recorder.clock.ticks();
@@ -284,9 +250,10 @@ impl<'r> WatchdogLoop<'r> {
         let generation = self.recorder.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
+            self.rest.note_change(Instant::now());
             for worker in self.recorder.workers_added_after(self.last_worker) {
                 self.last_worker = worker.number;
-                self.monitors.push(WorkerMonitor::new(worker.number, worker));
+                self.monitors.push(WorkerMonitor::new(worker.number, worker, self.recorder.threshold_nanos));
             }
         }
         self.passes = self.passes.wrapping_add(1);
@@ -321,8 +288,12 @@ impl<'r> WatchdogLoop<'r> {
         let lost_events = self.recorder.lost_events();
         self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);
         self.lost_events = lost_events;
-        if self.lag_probes_woken_at.elapsed() >= LAG_PROBE_INTERVAL {
-            self.lag_probes_woken_at = Instant::now();
+        let now = Instant::now();
+        self.rest.add_pass(self.monitors.iter().any(WorkerMonitor::has_polled), now);
+        self.has_woken_canaries = false;
+        if now.duration_since(self.lag_probes_woken_at) >= LAG_PROBE_INTERVAL {
+            self.lag_probes_woken_at = now;
+            self.has_woken_canaries = self.recorder.lag_probes.has_canaries();
             self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
         for hook in self.hook_audit.audit(self.recorder) {
@@ -334,7 +305,8 @@ impl<'r> WatchdogLoop<'r> {
             |monitor: &&WorkerMonitor, before| monitor.is_unsettled(before, &self.process_clock);
         let unsettled =
             |before| self.monitors.iter().filter(|monitor| is_unsettled(monitor, before)).count() as u64;
-        self.self_metrics.set_unsettled_polls(unsettled(Ticks::MAX));
+        self.unsettled_polls = unsettled(Ticks::MAX);
+        self.self_metrics.set_unsettled_polls(self.unsettled_polls);
         self.is_settled = unsettled(self.flush_found_at) == 0;
         self.outbox.end_pass(self.is_settled);
     }

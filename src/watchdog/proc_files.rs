@@ -142,6 +142,11 @@ pub(crate) fn close(process: Process, tid: i32) {
     OPEN.get().lock().threads.retain(|thread| !thread.is(process, tid));
 }
 
+/// Returns whether a file is open, except for the spare descriptor.
+pub(crate) fn has_open_files() -> bool {
+    !OPEN.get().lock().threads.is_empty()
+}
+
 /// Closes all files, except for the spare descriptor.
 pub(crate) fn close_all() {
     OPEN.get().lock().threads.clear();

@@ -5,8 +5,17 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::os;
+#[cfg(stack_capture)]
+use crate::process::Process;
 use crate::record::clock::{Clock, Ticks};
+#[cfg(stack_capture)]
+use crate::watchdog::procfs::ProcReader;
 
+/// The watchdog reads its CPU time at each measurement that may find a delay,
+/// and also at every measurement whose number is a multiple of this. The CPU
+/// time of the measurements between counts as time without a pause, which is
+/// less than a tick.
+const MEASUREMENTS_PER_CPU_READ: u32 = 16;
 /// The watchdog reads its run queue time at each measurement that finds a
 /// delay, even a short one, and also at every measurement whose number is a
 /// multiple of this. Otherwise, the short waits for a CPU of many measurements
@@ -30,6 +39,8 @@ pub(crate) struct ProcessPauses {
     tick_nanos: u64,
     /// The watchdog's thread.
     tid: i32,
+    #[cfg(stack_capture)]
+    proc_reader: ProcReader,
     measurements: u32,
     /// The watchdog's CPU time at the last measurement.
     cpu_nanos: u64,
@@ -64,16 +75,20 @@ impl ProcessPauses {
         let at = clock.ticks();
         let nanos = clock.since_start(at);
         let unseen = Delay { within: 0..nanos, nanos };
-        Self {
+        let mut pauses = Self {
             at,
             tick_nanos,
             tid,
+            #[cfg(stack_capture)]
+            proc_reader: ProcReader::new(Process::Own, tid),
             measurements: 0,
             cpu_nanos: cpu_nanos(tid),
-            run_queue_nanos: os::run_queue_nanos(tid),
+            run_queue_nanos: 0,
             pauses: VecDeque::new(),
             waits: VecDeque::from([unseen]),
-        }
+        };
+        pauses.run_queue_nanos = pauses.read_run_queue_nanos();
+        pauses
     }
 
     /// Starts the next measurement now: the watchdog slept without a planned
@@ -84,8 +99,13 @@ impl ProcessPauses {
         let nanos = clock.nanos(std::mem::replace(&mut self.at, now), now);
         let end = clock.since_start(now);
         note(&mut self.waits, Delay { within: end.saturating_sub(nanos)..end, nanos });
-        self.cpu_nanos = cpu_nanos(self.tid);
-        self.run_queue_nanos = os::run_queue_nanos(self.tid);
+        self.measurements = self.measurements.wrapping_add(1);
+        if self.measurements.is_multiple_of(MEASUREMENTS_PER_CPU_READ) {
+            self.cpu_nanos = cpu_nanos(self.tid);
+        }
+        if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
+            self.run_queue_nanos = self.read_run_queue_nanos();
+        }
     }
 
     /// Records a pause if the watchdog, which planned to sleep for
@@ -126,20 +146,34 @@ impl ProcessPauses {
     fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Measured> {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
+        self.measurements = self.measurements.wrapping_add(1);
+        let is_early = elapsed <= planned_sleep_nanos.saturating_add(self.tick_nanos / 16);
+        if is_early && !self.measurements.is_multiple_of(MEASUREMENTS_PER_CPU_READ) {
+            return None;
+        }
         let cpu = cpu_nanos(self.tid);
         let ran = cpu.saturating_sub(std::mem::replace(&mut self.cpu_nanos, cpu));
-        self.measurements = self.measurements.wrapping_add(1);
         let is_on_time = elapsed <= planned_sleep_nanos.saturating_add(ran + self.tick_nanos / 16);
         if is_on_time && !self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
             return None;
         }
-        let run_queue = os::run_queue_nanos(self.tid);
+        let run_queue = self.read_run_queue_nanos();
         let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
         if elapsed <= self.allowed(planned_sleep_nanos) {
             return None;
         }
         let end = clock.since_start(now);
         Some(Measured { within: end.saturating_sub(elapsed)..end, ran, waited: waited.min(elapsed) })
+    }
+
+    /// Returns the watchdog's time in the run queue: the latest known one if it
+    /// cannot be read, and zero where the system does not report it.
+    fn read_run_queue_nanos(&self) -> u64 {
+        #[cfg(stack_capture)]
+        let run_queue = self.proc_reader.run_queue_nanos();
+        #[cfg(not(stack_capture))]
+        let run_queue = os::run_queue_nanos(self.tid);
+        run_queue.unwrap_or(self.run_queue_nanos)
     }
 
     fn allowed(&self, planned_sleep_nanos: u64) -> u64 {

@@ -60,6 +60,14 @@ impl ProcReader {
         read_without_delay(clock, || self.read_times(clock))
     }
 
+    /// Reads the CPU time only; `None` once the thread has ended.
+    pub(crate) fn cpu_times(&self, clock: &Clock) -> Option<ThreadTimes> {
+        read_without_delay(clock, || {
+            let cpu_nanos = self.cpu_nanos()?;
+            Some(ThreadTimes { at: clock.ticks(), cpu_nanos, run_queue_nanos: None, slices: 0 })
+        })
+    }
+
     fn read_times(&self, clock: &Clock) -> Option<ThreadTimes> {
         let cpu_nanos = self.cpu_nanos()?;
         let at = clock.ticks();
@@ -85,6 +93,11 @@ impl ProcReader {
                 text.split_whitespace().next()?.parse().ok()
             }
         }
+    }
+
+    /// Returns the time for which the thread was runnable but did not run.
+    pub(crate) fn run_queue_nanos(&self) -> Option<u64> {
+        self.schedule().map(|(run_queue_nanos, _)| run_queue_nanos)
     }
 
     /// Returns the time in the run queue, and how many times the thread was put

@@ -120,7 +120,6 @@ impl TaskRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::kinds::KindId;
     use crate::watchdog::sample::ThreadTimes;
 
     const MS: u64 = 1_000_000;
@@ -130,7 +129,7 @@ mod tests {
     }
 
     fn poll(seq: u64, task: u64) -> ActivePoll {
-        ActivePoll { seq, start: 0, task, kind: KindId::OTHER, is_named: false }
+        ActivePoll { seq, task, ..ActivePoll::default() }
     }
 
     #[test]

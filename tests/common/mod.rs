@@ -42,9 +42,9 @@ pub fn not_checked(what: impl Display) {
     let _ = io::stderr().write_all(format!("NOT CHECKED: {what}\n").as_bytes());
 }
 
-/// Runs a scenario, a test that is marked `#[ignore]`, in a child process. A
-/// failed scenario panics or is killed by a signal. Prints what it did not
-/// check, and returns everything that it printed.
+/// Runs a scenario, a test that is usually marked `#[ignore]`, in a child
+/// process. A failed scenario panics or is killed by a signal. Prints what it
+/// did not check, and returns everything that it printed.
 pub fn run_scenario(scenario: &str) -> String {
     run_scenario_of(Command::new(env::current_exe().unwrap()), scenario, SCENARIO_TIMEOUT)
 }
@@ -52,7 +52,7 @@ pub fn run_scenario(scenario: &str) -> String {
 /// Runs a scenario of a test program as [`run_scenario`] does, and kills it
 /// after `timeout`.
 pub fn run_scenario_of(mut program: Command, scenario: &str, timeout: Duration) -> String {
-    program.args(["--exact", scenario, "--ignored", "--nocapture"]);
+    program.args(["--exact", scenario, "--include-ignored", "--nocapture"]);
     // Reading two pipes with a timeout needs threads, and a process that has
     // left its PID namespace cannot start any.
     let ([stdout, out], [stderr, err]) = (nameless_file(), nameless_file());

@@ -26,10 +26,11 @@ const ANYWHERE: &[&str] = &["fork", "lock", "owned_thread", "per_process", "sign
 const LIBRARY: &[Rule] = &[
     // Plain data: what the other modules pass to each other.
     ("error", &[]),
-    ("finding", &["serde_time"]),
-    ("snapshot", &["finding"]),
+    ("finding", &["recording", "serde_time"]),
+    ("snapshot", &["finding", "recording"]),
     ("evidence", &["finding", "process", "record::hook_status::Hook", "record::kinds::KindId"]),
-    ("settings", &["error"]),
+    ("recording", &[]),
+    ("settings", &["error", "recording"]),
     // Tools. They import at most each other and plain data.
     ("fork", &[]),
     ("lock", &[]),
@@ -49,7 +50,7 @@ const LIBRARY: &[Rule] = &[
     // Between the watchdog and the report thread.
     ("outbox", &["evidence", "self_metrics"]),
     // On the workers' threads. Nothing here knows who reads the records.
-    ("record", &["os", "snapshot", "source_path", "zeroed"]),
+    ("record", &["os", "recording", "snapshot", "source_path", "zeroed"]),
     ("instrument", &["record"]),
     ("console", &[]),
     // On the watchdog's thread.
@@ -113,6 +114,7 @@ const LIBRARY: &[Rule] = &[
             "attach::error",
             "error",
             "finding",
+            "recording",
             "report",
             "snapshot",
             "source_path",
@@ -220,6 +222,7 @@ const LIBRARY: &[Rule] = &[
             "outbox",
             "process",
             "record",
+            "recording",
             "report",
             "self_metrics",
             "settings",

@@ -7,6 +7,7 @@
 // The traced build contains only the traced peers.
 #![cfg_attr(feature = "tracing", allow(dead_code, unused_imports))]
 
+mod pollcatch;
 mod sample;
 mod setup;
 mod workload;

@@ -62,6 +62,7 @@ pub const NAMES: &[&str] = &[
     "loopscope-no-scope",
     "tokio-poll-histogram",
     "tokio-metrics",
+    "pollcatch-like",
     "dial9-attach",
     "dial9-spawn",
     "async-backtrace",
@@ -113,6 +114,12 @@ pub fn setup(name: &str, two_workers: bool) -> Option<Setup> {
         "tokio-metrics" => {
             let monitor = TaskMonitor::new();
             Setup::new(builder).spawning(move |task| tokio::spawn(monitor.instrument(task)))
+        }
+        "pollcatch-like" => {
+            builder
+                .on_before_task_poll(|_| pollcatch::before_poll())
+                .on_after_task_poll(|_| pollcatch::after_poll());
+            Setup::new(builder)
         }
         "dial9-attach" | "dial9-spawn" => {
             let recorder = recorder(MemoryBuffer::new(16 << 20).expect("a buffer")).build();

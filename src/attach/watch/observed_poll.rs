@@ -161,7 +161,7 @@ impl ObservedPoll {
     pub(super) fn end(&mut self, worker: Option<&Worker>, tools: &Tools<'_>) {
         let (Some(worker), Some(stall)) = (worker, &self.stall) else { return };
         worker.slot.end();
-        worker.busy_nanos.add(self.age_nanos(tools.recorder));
+        worker.counters.busy_nanos.add(self.age_nanos(tools.recorder));
         let (start, end) = (self.first.times.at, self.last.times.at);
         worker.flight.push(PastPoll { start, end, kind: stall.kind });
         self.send(Phase::Ended, worker, tools);
@@ -180,6 +180,7 @@ impl ObservedPoll {
             held_driver: None,
             kind: stall.kind,
             start_nanos: tools.recorder.clock.since_start(self.first.times.at),
+            is_lower_bound: false,
             duration_nanos: self.age_nanos(tools.recorder),
             times: self.times(tools.recorder),
             threshold_nanos: tools.recorder.threshold_nanos,

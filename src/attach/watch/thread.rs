@@ -179,7 +179,10 @@ impl ObservedThread {
         let has_stall = self.poll.as_ref().is_some_and(ObservedPoll::has_stall);
         let (Some(worker), Some(last), false) = (&self.worker, &self.last, has_stall) else { return };
         let cpu_nanos = now.times.cpu_nanos.saturating_sub(last.times.cpu_nanos);
-        worker.busy_nanos.add(cpu_nanos.min(tools.recorder.clock.nanos(last.times.at, now.times.at)));
+        worker
+            .counters
+            .busy_nanos
+            .add(cpu_nanos.min(tools.recorder.clock.nanos(last.times.at, now.times.at)));
     }
 
     /// Does what is due at the age of the poll.

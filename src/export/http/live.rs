@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::export::metrics::buckets::counts_at_most;
 use crate::export::metrics::catalogue::BUCKETS;
 use crate::finding::{Cause, Finding, FindingsDocument, ProcessInfo, Split, Stall, StallsDocument, Starved};
+use crate::recording::Recording;
 use crate::snapshot::{HistogramSnapshot, KindSnapshot, RuntimeSnapshot, Snapshot, WorkerSnapshot};
 use crate::unix_time;
 
@@ -27,6 +28,9 @@ pub(crate) struct LiveDocument {
     scope_start_unix_ns: Option<u64>,
     process: ProcessInfo,
     threshold_seconds: f64,
+    recording: Recording,
+    is_paused: bool,
+    has_recorded_in_full: bool,
     workers: Vec<WorkerRow>,
     runtimes: Vec<RuntimeRow>,
     starved: Starved,
@@ -143,6 +147,9 @@ impl LiveDocument {
             scope_start_unix_ns: stalls.scope_start.map(unix_time::to_nanos),
             process: findings.process,
             threshold_seconds: snapshot.threshold.as_secs_f64(),
+            recording: snapshot.recording,
+            is_paused: snapshot.is_paused,
+            has_recorded_in_full: snapshot.has_recorded_in_full,
             workers: snapshot.workers.into_iter().map(WorkerRow::from).collect(),
             runtimes: snapshot.runtimes.into_iter().map(RuntimeRow::from).collect(),
             starved: findings.starved,

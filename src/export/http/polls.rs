@@ -131,7 +131,7 @@ fn end_of(poll: &FlightPoll, now_nanos: u64) -> u64 {
 /// that has ended took its polls with it, so nothing is known of the time
 /// before the first thread that is left.
 fn complete_since(threads: &[WorkerPolls]) -> u64 {
-    let registered = threads.iter().map(|worker| worker.registered_nanos).min();
+    let registered = threads.iter().map(|worker| worker.recorded_since_nanos).min();
     let overwritten = threads.iter().filter_map(|worker| worker.overwritten_until_nanos).max();
     registered.max(overwritten).unwrap_or(0)
 }
@@ -168,8 +168,8 @@ mod tests {
         FlightPoll { tid: 7, kind: 1, start_nanos, end_nanos: Some(end) }
     }
 
-    fn worker(label: &str, registered_nanos: u64, polls: Vec<FlightPoll>) -> WorkerPolls {
-        WorkerPolls { label: label.to_owned(), registered_nanos, overwritten_until_nanos: None, polls }
+    fn worker(label: &str, recorded_since_nanos: u64, polls: Vec<FlightPoll>) -> WorkerPolls {
+        WorkerPolls { label: label.to_owned(), recorded_since_nanos, overwritten_until_nanos: None, polls }
     }
 
     /// The scope began 1,000 ns after the epoch, 1,000 ns ago.

@@ -170,6 +170,8 @@ catalogue! {
         "1 for each hook of loopscope that the application replaced on a watched runtime's builder; absent if no hook was replaced.";
     THRESHOLD: Gauge "loopscope_blocking_threshold_seconds" []
         "Polls longer than this are stalls.";
+    RECORDING: Gauge "loopscope_recording_info" ["level"]
+        "Always 1. The label says what is recorded now: full; detect (only stalls, whose times are then lower bounds; poll times, schedule delays and busy time are not measured, and are absent if they never were); or paused.";
     BUILD_INFO: Gauge "loopscope_build_info" ["version"]
         "Always 1. The label contains the version of loopscope.";
 }

@@ -269,7 +269,7 @@ fn place(frame: &Frame, columns: usize) -> String {
     place
 }
 
-/// Returns how many stalls may belong to another line.
+/// Returns how many stalls may belong to another line or have lasted longer.
 fn weak_stalls(finding: &Finding) -> Option<String> {
     let of = |n| format!("{n} of {}", count(finding.count, "stall", "stalls"));
     let without_stack = (finding.without_stack > 0 && finding.evidence != Evidence::None).then(|| {
@@ -284,7 +284,13 @@ fn weak_stalls(finding: &Finding) -> Option<String> {
             of(finding.sampled_once)
         )
     });
-    let parts: Vec<_> = without_stack.into_iter().chain(sampled_once).collect();
+    let lower_bounds = (finding.lower_bounds > 0).then(|| {
+        format!(
+            "{} had begun before the watchdog saw them: their times are lower bounds",
+            of(finding.lower_bounds)
+        )
+    });
+    let parts: Vec<_> = without_stack.into_iter().chain(sampled_once).chain(lower_bounds).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 

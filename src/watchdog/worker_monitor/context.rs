@@ -26,8 +26,8 @@ pub(crate) struct MonitorContext<'c> {
 }
 
 /// How many workers' CPU times are read between polls in one pass. A reading
-/// takes about two microseconds. With more workers, the readings are older.
-const READINGS_PER_PASS: usize = 2;
+/// takes up to two microseconds. With more workers, the readings are older.
+const READINGS_PER_PASS: usize = 4;
 
 impl MonitorContext<'_> {
     /// Returns whether the CPU times of the worker are read in this pass. The

@@ -49,7 +49,7 @@ impl WorkerMonitor {
     }
 
     pub(crate) fn unparks(&self) -> u64 {
-        self.worker.unparks.get()
+        self.worker.counters.unparks.get()
     }
 
     /// Returns whether the tracked poll holds the driver, as far as is known.

@@ -22,10 +22,9 @@ impl WorkerMonitor {
         self.end_run(context);
         // The thread ended in the middle of this poll, so there is no event of
         // its end.
-        if let Some((seq, start, kind)) = self.finished.as_ref().and_then(|tracked| {
-            tracked.reported_milestone.map(|_| (tracked.poll.seq, tracked.poll.start, tracked.poll.kind))
-        }) {
-            self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), None, context);
+        let finished = self.finished.as_ref().filter(|tracked| tracked.reported_milestone.is_some());
+        if let Some(poll) = finished.map(|tracked| tracked.poll) {
+            self.finish_poll(poll, context.recorder.clock.ticks(), None, context);
         }
         context.recorder.remove(&self.worker);
     }

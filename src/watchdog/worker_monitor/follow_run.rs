@@ -76,6 +76,7 @@ impl WorkerMonitor {
             held_driver: None,
             kind: first.kind,
             start_nanos: clock.since_start(first.start),
+            is_lower_bound: first.is_untimed,
             duration_nanos: context.process_clock.wall(run.start(), now),
             times: run.splitter.split(elapsed),
             threshold_nanos: context.recorder.threshold_nanos,

@@ -8,11 +8,11 @@ mod follow_run;
 mod left_runtime;
 #[cfg(stack_capture)]
 mod lock_holder;
+mod readings;
 mod stretch;
 mod tracked_poll;
 mod unsettled;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -20,7 +20,6 @@ use std::time::Instant;
 use crate::evidence::{Capture, LONG_STALL_NANOS, Message, Phase, StallEvidence, TaskWait, TimeSplit};
 use crate::os::ThreadInfo;
 use crate::record::clock::Ticks;
-use crate::record::kinds::KindId;
 use crate::record::long_events::LongEvent;
 use crate::record::slot::ActivePoll;
 use crate::record::worker::Worker;
@@ -34,6 +33,7 @@ use crate::watchdog::task_run::TaskRun;
 use crate::watchdog::time_split::TimeSplitter;
 pub(crate) use crate::watchdog::worker_monitor::context::MonitorContext;
 use crate::watchdog::worker_monitor::left_runtime::QuietTime;
+use crate::watchdog::worker_monitor::readings::Readings;
 use crate::watchdog::worker_monitor::tracked_poll::{TrackedPoll, has_just_woken};
 use crate::watchdog::worker_monitor::unsettled::LatestPoll;
 
@@ -50,11 +50,14 @@ pub(crate) struct WorkerMonitor {
     inspector: Option<Inspector>,
     /// The last sample of a tracked poll, with its thread.
     last_sample: Option<(ThreadInfo, ThreadSample)>,
-    /// The two latest readings of the thread's CPU times, the latest first. A
-    /// poll may have begun between them.
-    readings: [Option<(ThreadInfo, ThreadTimes)>; 2],
+    readings: Readings,
     /// The slot's number at the latest reading between two polls.
     seq_at_reading: u64,
+    /// The slot's number and how often the worker had unparked at the start of
+    /// the latest pass, and whether one of them had changed since the pass
+    /// before.
+    progress: (u64, u64),
+    has_polled: bool,
     tracked: Option<TrackedPoll>,
     /// The previous tracked poll, whose end event may not have arrived yet.
     finished: Option<TrackedPoll>,
@@ -67,15 +70,17 @@ pub(crate) struct WorkerMonitor {
 }
 
 impl WorkerMonitor {
-    pub(crate) fn new(index: usize, worker: Arc<Worker>) -> Self {
+    pub(crate) fn new(index: usize, worker: Arc<Worker>, threshold_nanos: u64) -> Self {
         Self {
             index,
             runtime: Arc::from(worker.label.runtime.as_str()),
             worker,
             inspector: None,
             last_sample: None,
-            readings: [None; 2],
+            readings: Readings::new(threshold_nanos),
             seq_at_reading: 0,
+            progress: (0, 0),
+            has_polled: true,
             tracked: None,
             finished: None,
             run: None,
@@ -86,9 +91,30 @@ impl WorkerMonitor {
         }
     }
 
-    /// Returns whether the thread polls nothing now.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.is_parked() || self.worker.slot.active().is_none()
+    /// Returns whether the thread polls nothing and has not begun a poll since
+    /// the start of the latest pass.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let polls_nothing = || !self.is_polling() && !self.quiet_time.is_undecided();
+        (self.is_parked() || polls_nothing())
+            && !self.worker.has_ended()
+            && self.progress == self.worker.progress()
+    }
+
+    /// Returns whether the thread has polled or unparked between the starts of
+    /// the latest two passes.
+    pub(crate) fn has_polled(&self) -> bool {
+        self.has_polled
+    }
+
+    /// Returns whether the thread has used little CPU time since the pass
+    /// before.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.readings.is_calm()
+    }
+
+    /// Returns whether a poll is in progress that is recorded.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.worker.slot.is_polling()
     }
 
     /// Returns whether the park hook says that the thread is parked. A thread
@@ -101,6 +127,8 @@ impl WorkerMonitor {
     /// Handles the events since the last pass, then samples the poll in
     /// progress.
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
+        let progress = self.worker.progress();
+        self.has_polled = std::mem::replace(&mut self.progress, progress) != progress;
         self.sample_worker(context);
         self.read_times_if_due(context);
         let unreported = self.tracked.as_ref().filter(|tracked| tracked.reported_milestone.is_none());
@@ -121,7 +149,7 @@ impl WorkerMonitor {
         }
         self.end_without_event(context);
         worker.events.set_handled();
-        let active = worker.active();
+        let active = context.recorder.find_active(&worker);
         self.quiet_time.update(&worker, active.is_some(), context.recorder);
         #[cfg(not(tokio_unstable))]
         let active = active.map(|poll| self.no_progress.since_last_progress(poll, &worker, context.recorder));
@@ -153,9 +181,7 @@ impl WorkerMonitor {
 
     /// Returns a splitter for a poll that has begun at `start`.
     fn splitter_from(&self, start: Ticks, clock: &ProcessClock) -> TimeSplitter {
-        let thread = self.worker.thread();
-        let readings = self.readings.iter().flatten().filter(|(reader, _)| thread == Some(*reader));
-        let readings = readings.map(|(_, times)| times);
+        let readings = self.readings.of(self.worker.thread());
         let mut splitter = match readings.clone().find(|times| times.at <= start) {
             Some(times) => TimeSplitter::new(*times, clock.wall(times.at, start)),
             // The CPU times at the thread's start are known: zero.
@@ -170,22 +196,24 @@ impl WorkerMonitor {
     /// Reads the CPU times of the thread if it has been active since the last
     /// reading: the next poll may be long, and may be sampled late.
     fn read_times_if_due(&mut self, context: &MonitorContext<'_>) {
+        if !context.is_reading_due() {
+            return;
+        }
         let seq = self.worker.slot.seq().load(Relaxed);
-        if context.is_reading_due() && std::mem::replace(&mut self.seq_at_reading, seq) != seq {
-            let times = self.read_times(context);
-            if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
-                let age = context.process_clock.wall(tracked.poll.start, times.at);
-                tracked.splitter.narrow(&times, age);
-            }
+        if std::mem::replace(&mut self.seq_at_reading, seq) == seq {
+            return self.readings.note_rest();
+        }
+        let Some(inspector) = current_inspector(&mut self.inspector, &self.worker) else { return };
+        let times = self.readings.read(inspector, &context.recorder.clock);
+        if let (Some(tracked), Some(times)) = (&mut self.tracked, times) {
+            let age = context.process_clock.wall(tracked.poll.start, times.at);
+            tracked.splitter.narrow(&times, age);
         }
     }
 
     fn read_times(&mut self, context: &MonitorContext<'_>) -> Option<ThreadTimes> {
         let inspector = current_inspector(&mut self.inspector, &self.worker)?;
-        let thread = inspector.thread();
-        let times = inspector.times(&context.recorder.clock)?;
-        self.readings = [Some((thread, times)), self.readings[0]];
-        Some(times)
+        self.readings.read_complete(inspector, &context.recorder.clock)
     }
 
     /// Returns whether the worker is one of a runtime's workers and the own
@@ -257,7 +285,7 @@ impl WorkerMonitor {
         tracked.nanos_to_capture = None;
         let Some(sample) = context.process_clock.sample(inspector) else { return };
         let thread = inspector.thread();
-        self.readings = [Some((thread, sample.times)), self.readings[0]];
+        self.readings.add_complete(thread, sample.times, &context.recorder.clock);
         let before = self.last_sample.replace((thread, sample)).filter(|(sampled, _)| *sampled == thread);
         let before = before.map(|(_, sample)| sample);
         if tracked.splitter.has_sample() {
@@ -360,14 +388,14 @@ impl WorkerMonitor {
             }
         }
         let has_no_end_event = context.recorder.has_no_end_event(&tracked.poll);
-        let ActivePoll { seq, start, kind, .. } = tracked.poll;
+        let poll = tracked.poll;
         let is_sampled = tracked.splitter.has_sample();
         // The end event of an earlier poll would have come before.
         if let Some(earlier) = self.finished.replace(tracked) {
             self.end_reported(&earlier, context);
         }
         if has_no_end_event && is_sampled {
-            self.finish_poll(seq, kind, start..context.recorder.clock.ticks(), None, context);
+            self.finish_poll(poll, context.recorder.clock.ticks(), None, context);
         }
     }
 
@@ -396,6 +424,11 @@ impl WorkerMonitor {
         match (&self.inspector, tracked.last_sample) {
             // The thread ran at the end, but something else took the time.
             (_, Some((age, sample))) if has_just_woken(&sample, times) => {
+                Capture::without_stack(age, false, None)
+            }
+            // What the thread did before the watchdog found the poll is not
+            // known, so a thread that runs at the end proves no computation.
+            (_, Some((age, sample))) if tracked.poll.is_untimed && sample.is_runnable() => {
                 Capture::without_stack(age, false, None)
             }
             (Some(inspector), Some((age, sample))) => inspector.capture_without_stack(age, &sample),
@@ -427,33 +460,35 @@ impl WorkerMonitor {
                 };
                 context.outbox.send(Message::Wait(wait), context.self_metrics);
             }
-            LongEvent::Poll { seq, start, end, kind, .. } => {
+            LongEvent::Poll { seq, start, is_untimed, end, task, kind } => {
                 self.latest.add_event(seq);
-                self.finish_poll(seq, kind, start..end, after, context);
+                let poll = ActivePoll { seq, start, is_untimed, task, kind, ..ActivePoll::default() };
+                self.finish_poll(poll, end, after, context);
             }
         }
     }
 
-    /// Reports a long poll that has ended. `kind` is the poll's kind at its
-    /// end, and `after` are CPU times of the thread that were read after it.
+    /// Reports a long poll that has ended at `end`, as it was then. `after` are
+    /// CPU times of the thread that were read after it.
     fn finish_poll(
         &mut self,
-        seq: u64,
-        kind: KindId,
-        time: Range<Ticks>,
+        poll: ActivePoll,
+        end: Ticks,
         after: Option<ThreadTimes>,
         context: &mut MonitorContext<'_>,
     ) {
+        let ActivePoll { seq, kind, .. } = poll;
         if self.tracked.as_ref().is_some_and(|tracked| tracked.poll.seq == seq) {
             self.finish_tracking(context);
         }
+        let time = poll.start..end;
         let threshold = context.recorder.threshold_nanos;
         let clock = &context.process_clock;
         let duration = clock.wall(time.start, time.end);
-        let mut tracked = self.finished.take_if(|tracked| tracked.poll.seq == seq).unwrap_or_else(|| {
-            let poll = ActivePoll { seq, start: time.start, task: 0, kind, is_named: false };
-            self.tracked_poll(poll, clock, threshold)
-        });
+        let mut tracked = self
+            .finished
+            .take_if(|tracked| tracked.poll.seq == seq)
+            .unwrap_or_else(|| self.tracked_poll(poll, clock, threshold));
         tracked.poll.kind = kind;
         let paused = clock.paused(time.start, time.end);
         let late = after.map_or(0, |times| clock.wall(time.end, times.at));
@@ -501,6 +536,7 @@ impl WorkerMonitor {
             held_driver: tracked.driver.held(),
             kind: tracked.poll.kind,
             start_nanos: context.recorder.clock.since_start(tracked.poll.start),
+            is_lower_bound: tracked.poll.is_untimed,
             duration_nanos,
             times,
             threshold_nanos: context.recorder.threshold_nanos,

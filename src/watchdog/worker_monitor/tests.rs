@@ -7,6 +7,7 @@ use crate::evidence::{LockHolders, TimeSplit};
 use crate::os;
 use crate::outbox::Outbox;
 use crate::process::Process;
+use crate::record::kinds::KindId;
 use crate::record::recorder::Recorder;
 use crate::record::runtimes::WorkerLabel;
 use crate::self_metrics::SelfMetrics;
@@ -96,7 +97,7 @@ impl HangFixture {
         recorder.clock = clock;
         let hung = HungThread::new(&recorder);
         Self {
-            monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker)),
+            monitor: WorkerMonitor::new(0, Arc::clone(&hung.worker), recorder.threshold_nanos),
             // With this tick, mocked time is never a pause of the process.
             process_clock: ProcessClock::new(recorder.clock.clone(), 0, u64::MAX / 2),
             self_metrics: SelfMetrics::default(),
@@ -232,9 +233,9 @@ fn a_name_that_is_given_after_the_first_pass_counts() {
     // subtracted from the mocked time, so the mocked time must be much longer.
     assert_eq!(fixture.pass(Duration::from_secs(60))[0].kind, KindId::from_u32(5));
     fixture.hung.worker.slot.end();
-    let ActivePoll { seq, start, task, .. } = fixture.monitor.tracked.as_ref().unwrap().poll;
+    let ActivePoll { seq, start, is_untimed, task, .. } = fixture.monitor.tracked.as_ref().unwrap().poll;
     let (end, kind) = (fixture.recorder.clock.ticks(), KindId::from_u32(6));
-    fixture.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+    fixture.hung.worker.events.push(LongEvent::Poll { seq, start, is_untimed, end, task, kind });
     let ended = fixture.pass(TICK);
     assert_eq!((ended[0].phase, ended[0].kind), (Phase::Ended, kind));
     fixture.end();
@@ -268,8 +269,8 @@ fn a_long_poll_that_is_over_is_unsettled_until_its_event_arrives() {
     assert!(fixture.is_unsettled_after(Duration::from_millis(20)));
     assert!(!fixture.monitor.is_unsettled(poll.start, &fixture.process_clock), "it began after the flush");
     assert!(fixture.is_unsettled_after(TICK));
-    let (end, ActivePoll { seq, start, task, kind, .. }) = (fixture.recorder.clock.ticks(), poll);
-    fixture.hung.worker.events.push(LongEvent::Poll { seq, start, end, task, kind });
+    let (end, ActivePoll { seq, start, is_untimed, task, kind, .. }) = (fixture.recorder.clock.ticks(), poll);
+    fixture.hung.worker.events.push(LongEvent::Poll { seq, start, is_untimed, end, task, kind });
     assert!(!fixture.is_unsettled_after(TICK));
     assert!(!fixture.is_unsettled_after(Duration::from_secs(1)));
     fixture.end();
@@ -347,7 +348,7 @@ fn a_thread_that_waits_for_a_cpu_after_a_wake_counts_as_woken_once() {
 #[test]
 fn the_watchdog_comes_early_only_for_the_first_capture_and_a_few_times() {
     const THRESHOLD_NANOS: u64 = 10_000_000;
-    let poll = ActivePoll { seq: 1, start: 0, task: 0, kind: KindId::OTHER, is_named: false };
+    let poll = ActivePoll { seq: 1, ..ActivePoll::default() };
     let splitter = TimeSplitter::new(ThreadTimes::default(), 0);
     let mut tracked = TrackedPoll::new(poll, splitter, 0, THRESHOLD_NANOS);
     let sample = ThreadSample {

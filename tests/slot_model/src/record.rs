@@ -6,7 +6,7 @@ pub(crate) mod sync {
     pub(crate) use loom::thread::Thread;
 
     pub(crate) use crate::atomics::{
-        Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence,
+        Acquire, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Relaxed, Release, SeqCst, fence,
     };
 
     pub(crate) mod thread {
@@ -25,7 +25,7 @@ pub(crate) mod clock {
 }
 
 pub(crate) mod kinds {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub(crate) struct KindId(u32);
 
     impl KindId {

@@ -44,9 +44,17 @@ async function refresh() {
   updatePolls();
 }
 
+/** Returns what is not recorded. */
+function limits(live) {
+  const limits = live.process.all_tasks ? [] : ["only named futures"];
+  if (live.is_paused) limits.push("recording is paused");
+  else if (live.recording === "detect") limits.push("only stalls are recorded: poll times, delays and busy time are not measured");
+  return limits;
+}
+
 function render(live) {
   const program = live.process.program.split("/").at(-1);
-  setText(byId("process"), `${program}, process ${live.process.pid}${live.process.all_tasks ? "" : ", only named futures"}`);
+  setText(byId("process"), [`${program}, process ${live.process.pid}`, ...limits(live)].join(", "));
   document.title = `${recent.ongoing.length > 0 ? "● " : ""}${program} · loopscope`;
   updateFindings(live);
   const sums = rangeSums(visibleRange());

@@ -28,8 +28,8 @@ const OTHER: Cow<'static, str> = Cow::Borrowed("other");
 /// `ended` has the findings without their stalls in progress.
 pub(crate) fn families(snapshot: &Snapshot, ended: &[Finding]) -> Vec<Family> {
     let mut out = Families::default();
-    tasks(&mut out, &snapshot.kinds);
-    workers(&mut out, &snapshot.workers);
+    tasks(&mut out, snapshot);
+    workers(&mut out, snapshot);
     current_values(&mut out, snapshot);
     blocking(&mut out, snapshot);
     sites(&mut out, ended);
@@ -66,7 +66,7 @@ fn by_label<K: Ord, T, V: Default>(
     limited
 }
 
-fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
+fn tasks(out: &mut Families, snapshot: &Snapshot) {
     let add = |sum: &mut KindSnapshot, kind: &KindSnapshot| {
         sum.poll_time.merge(&kind.poll_time);
         sum.schedule_delay.merge(&kind.schedule_delay);
@@ -78,12 +78,14 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
         sum.large_futures += kind.large_futures;
         sum.largest_future_bytes = sum.largest_future_bytes.max(kind.largest_future_bytes);
     };
-    let named = kinds.iter().map(|kind| (bounded(&kind.name), kind));
+    let named = snapshot.kinds.iter().map(|kind| (bounded(&kind.name), kind));
     let kinds = by_label(named, MAX_TASK_NAMES, OTHER, add, |sum, kind| add(sum, &kind));
     for (name, kind) in &kinds {
         let name = &**name;
-        out.add(&c::TASK_POLL_DURATION, &[name], &kind.poll_time);
-        out.add(&c::TASK_SCHEDULE_DELAY, &[name], &kind.schedule_delay);
+        if snapshot.has_recorded_in_full {
+            out.add(&c::TASK_POLL_DURATION, &[name], &kind.poll_time);
+            out.add(&c::TASK_SCHEDULE_DELAY, &[name], &kind.schedule_delay);
+        }
         out.add(&c::TASKS_SPAWNED, &[name], kind.spawned as f64);
         out.add(&c::TASKS_COMPLETED, &[name], kind.completed as f64);
         out.add(&c::TASKS_ALIVE, &[name], kind.alive() as f64);
@@ -102,19 +104,22 @@ fn tasks(out: &mut Families, kinds: &[KindSnapshot]) {
     }
 }
 
-fn workers(out: &mut Families, workers: &[WorkerSnapshot]) {
+fn workers(out: &mut Families, snapshot: &Snapshot) {
     let add = |sum: &mut WorkerSnapshot, worker: &WorkerSnapshot| {
         sum.busy += worker.busy;
         sum.polls += worker.polls;
         sum.parks += worker.parks;
         sum.local_queue_depth = sum_of_known(sum.local_queue_depth, worker.local_queue_depth);
     };
-    let labelled = workers.iter().map(|worker| ([bounded(&worker.runtime), bounded(&worker.label)], worker));
+    let labelled =
+        snapshot.workers.iter().map(|worker| ([bounded(&worker.runtime), bounded(&worker.label)], worker));
     let other = [Cow::Borrowed(""), OTHER];
     let workers = by_label(labelled, MAX_WORKERS, other, add, |sum, worker| add(sum, &worker));
     for ([runtime, worker], values) in &workers {
         let label = [&**runtime, &**worker];
-        out.add(&c::WORKER_BUSY, &label, seconds(values.busy));
+        if snapshot.has_recorded_in_full {
+            out.add(&c::WORKER_BUSY, &label, seconds(values.busy));
+        }
         out.add(&c::WORKER_POLLS, &label, values.polls as f64);
         out.add(&c::WORKER_PARKS, &label, values.parks as f64);
         if let Some(depth) = values.local_queue_depth {
@@ -127,6 +132,8 @@ fn current_values(out: &mut Families, snapshot: &Snapshot) {
     out.add(&c::WORKERS_BLOCKED, &[], snapshot.workers_blocked() as f64);
     out.add(&c::LONGEST_ACTIVE_POLL, &[], seconds(snapshot.longest_active_poll()));
     out.add(&c::THRESHOLD, &[], seconds(snapshot.threshold));
+    let level = if snapshot.is_paused { "paused" } else { snapshot.recording.as_str() };
+    out.add(&c::RECORDING, &[level], 1.0);
     out.add(&c::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
 }
 

@@ -9,6 +9,7 @@ use prometheus::{Registry, TextEncoder};
 use super::*;
 use crate::export::fake::{FakeSource, distribution, snapshot};
 use crate::export::metrics::prometheus::{Collector, to_proto};
+use crate::recording::Recording;
 use crate::report::sample;
 use crate::snapshot::{
     BlockingCallSnapshot, CauseSnapshot, LoopLagSnapshot, ObserverSnapshot, PressureSnapshot, RuntimeSnapshot,
@@ -33,12 +34,27 @@ fn all_metrics_are_emitted_in_the_order_of_the_catalogue() {
     assert_eq!(emitted, expected);
 }
 
+#[test]
+fn what_was_never_measured_is_absent() {
+    let unmeasured =
+        Snapshot { recording: Recording::Detect, has_recorded_in_full: false, is_paused: true, ..snapshot() };
+    let text = text(&unmeasured, vec![]);
+    for name in ["task_poll_duration", "task_schedule_delay", "worker_busy"] {
+        assert!(!text.contains(&format!("loopscope_{name}_seconds")), "{name}: {text}");
+    }
+    assert_has_line(&text, "loopscope_recording_info{level=\"paused\"} 1");
+    assert!(text.contains("loopscope_worker_polls_total{"), "{text}");
+}
+
 /// The patterns have no `..`: this test does not compile until a new field of
 /// the snapshot is exported, or is listed here with the reason why it is not.
 #[test]
 fn every_field_of_the_snapshot_is_exported() {
     let Snapshot {
         threshold,
+        recording,
+        is_paused,
+        has_recorded_in_full,
         kinds,
         workers,
         runtimes,
@@ -50,6 +66,9 @@ fn every_field_of_the_snapshot_is_exported() {
         observer,
     } = snapshot();
     let text = text(&snapshot(), vec![]);
+    // Without it, the histograms below would be absent.
+    assert!(has_recorded_in_full && !is_paused);
+    assert_has_line(&text, &format!("loopscope_recording_info{{level=\"{}\"}} 1", recording.as_str()));
     assert_has_line(&text, &format!("loopscope_blocking_threshold_seconds {}", seconds(threshold)));
     assert_has_line(&text, &format!("loopscope_starved_seconds_total {}", seconds(starved)));
     kinds.iter().for_each(|kind| kind_is_exported(&text, kind));
