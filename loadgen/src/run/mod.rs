@@ -1,5 +1,6 @@
 //! Runs a load test: connect, join, settle, measure, drain.
 
+mod alarm;
 mod chat;
 mod churn;
 mod driver;

@@ -1,19 +1,30 @@
-//! The thread that sends on schedule and never waits for the server.
+//! Sends on schedule and never waits for the server.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 
+use super::alarm::Alarm;
 use crate::outlet::{Outlet, SendOutcome};
-use crate::plan::{Action, Due};
+use crate::plan::{Action, Due, Schedule};
 use crate::record::{Bins, RunState, count, histogram};
 
-/// The longest sleep without a check whether the pacer must halt.
-const MAX_SLEEP_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
+/// The longest wait without a check whether the pacer must halt.
+const MAX_WAIT_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
+
+/// The shortest wait of a pacer on the runtime: the commands that are due within
+/// it are sent together. It costs them up to this much send lag, as the timer
+/// slack of a thread does, and saves a timer and a wake for each of them.
+const MIN_WAIT_ON_RUNTIME: Duration = Duration::from_micros(100);
+
+/// Maximum number of commands that are sent without a wait. It lets the clients
+/// run if the pacer on the runtime cannot keep up.
+const MAX_BATCH: usize = 1000;
 
 /// Counts of commands.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,43 +83,85 @@ impl PacerFigures {
     }
 }
 
-/// Starts the pacer on a separate thread, where neither the resolution of the
-/// runtime's timers nor received messages delay it. It ends with the schedule,
-/// or when `halt` is set.
+/// Starts the pacer. It ends with the schedule, or when `halt` is set.
+///
+/// An outlet that sends at once has a separate thread, where neither the
+/// resolution of the runtime's timers nor received messages delay it. Any other
+/// outlet is fed on the runtime, where the clients that send run as well: a
+/// wake from another thread would cost more than the request itself.
 pub(crate) fn start(
     state: &Arc<RunState>,
     outlet: impl Outlet,
     halt: Arc<AtomicBool>,
 ) -> std::io::Result<oneshot::Receiver<PacerFigures>> {
     let (done, result) = oneshot::channel();
-    let pacer = Pacer { state: Arc::clone(state), outlet, pace: PacerFigures::none(state) };
-    thread::Builder::new().name("pacer".into()).spawn(move || {
-        let _ = done.send(pacer.run(&halt));
-    })?;
+    let sends_at_once = outlet.sends_at_once();
+    let pacer = Pacer::new(state, outlet);
+    match Alarm::new() {
+        Ok(alarm) if !sends_at_once => {
+            tokio::spawn(async move {
+                let _ = done.send(pacer.run_on_runtime(&alarm, &halt).await);
+            });
+        }
+        _ => {
+            thread::Builder::new().name("pacer".into()).spawn(move || {
+                let _ = done.send(pacer.run_on_thread(&halt));
+            })?;
+        }
+    }
     Ok(result)
 }
 
 struct Pacer<O> {
     state: Arc<RunState>,
+    schedule: Peekable<Schedule>,
     outlet: O,
     pace: PacerFigures,
 }
 
 impl<O: Outlet> Pacer<O> {
-    fn run(mut self, halt: &AtomicBool) -> PacerFigures {
-        let start = self.state.begin();
-        for due in self.state.plan.schedule(self.outlet.senders()) {
-            if !sleep_until(start + Duration::from_nanos(due.at_ns), halt) {
-                break;
-            }
-            self.send(&due);
+    fn new(state: &Arc<RunState>, outlet: O) -> Self {
+        let schedule = state.plan.schedule(outlet.senders()).peekable();
+        Self { state: Arc::clone(state), schedule, outlet, pace: PacerFigures::none(state) }
+    }
+
+    fn run_on_thread(mut self, halt: &AtomicBool) -> PacerFigures {
+        self.state.begin();
+        while let Some(wait) = self.send_batch(halt) {
+            thread::sleep(wait.min(MAX_WAIT_BETWEEN_HALT_CHECKS));
         }
         self.pace
     }
 
-    fn send(&mut self, due: &Due) {
+    async fn run_on_runtime(mut self, alarm: &Alarm, halt: &AtomicBool) -> PacerFigures {
+        self.state.begin();
+        while let Some(wait) = self.send_batch(halt) {
+            let wait = wait.clamp(MIN_WAIT_ON_RUNTIME, MAX_WAIT_BETWEEN_HALT_CHECKS);
+            if alarm.wait(wait).await.is_err() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        self.pace
+    }
+
+    /// Sends the commands that are due, up to [`MAX_BATCH`]. Returns the time
+    /// until the next one; `None` after the last one and when `halt` is set.
+    fn send_batch(&mut self, halt: &AtomicBool) -> Option<Duration> {
+        for _ in 0..MAX_BATCH {
+            let due = *self.schedule.peek().filter(|_| !halt.load(Ordering::Relaxed))?;
+            let now_ns = self.state.now_ns();
+            let left_ns = due.at_ns.saturating_sub(now_ns);
+            if left_ns > 0 {
+                return Some(Duration::from_nanos(left_ns));
+            }
+            self.schedule.next();
+            self.send(&due, now_ns - due.at_ns);
+        }
+        Some(Duration::ZERO)
+    }
+
+    fn send(&mut self, due: &Due, lag: u64) {
         count(&self.state.live.planned, 1);
-        let lag = self.state.since_start(Instant::now()).saturating_sub(due.at_ns);
         if self.outlet.sends_at_once() {
             self.pace.lag_ns.saturating_record(lag.max(1));
         }
@@ -126,19 +179,5 @@ impl<O: Outlet> Pacer<O> {
         ] {
             *sum = sum.add(counts);
         }
-    }
-}
-
-/// Sleeps until `instant`. Returns whether it was reached before a halt.
-fn sleep_until(instant: Instant, halt: &AtomicBool) -> bool {
-    loop {
-        if halt.load(Ordering::Relaxed) {
-            return false;
-        }
-        let left = instant.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        thread::sleep(left.min(MAX_SLEEP_BETWEEN_HALT_CHECKS));
     }
 }

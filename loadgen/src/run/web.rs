@@ -93,8 +93,8 @@ impl Driver for WebDriver {
 
 fn page(state: &RunState, target: &Target, connector: &Connector, id: usize) -> PageSource {
     let (host, path) = match target {
-        Target::Web { host, path, .. } => (host.clone(), path.clone()),
-        Target::Chat { address, .. } => (address.clone(), "/".to_owned()),
+        Target::Web { host, path, .. } => (host.as_str(), path.as_str()),
+        Target::Chat { address, .. } => (address.as_str(), "/"),
     };
     match target.uri().filter(|_| state.plan.http2_streams.is_some()) {
         Some(uri) => PageSource::Http2(Http2Stream::new(connector.clone(), uri, id)),

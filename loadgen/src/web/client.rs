@@ -1,9 +1,10 @@
 //! The client that sends requests on one connection or stream.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_channel::Receiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::page_source::PageSource;
 use crate::plan::Due;
@@ -23,6 +24,9 @@ pub(crate) struct WebClient {
     /// streams of a connection.
     is_up: bool,
     is_further_stream: bool,
+    /// The timer of the request in progress. Moving it on is cheaper than a new
+    /// one for each request.
+    deadline: Pin<Box<Sleep>>,
 }
 
 impl WebClient {
@@ -35,8 +39,17 @@ impl WebClient {
         queue: Receiver<Due>,
     ) -> Result<Self, Failure> {
         let state = Arc::clone(state);
-        let mut client =
-            Self { state, id, page, queue, free_since_ns: 0, is_up: false, is_further_stream: false };
+        let deadline = Box::pin(sleep(state.plan.timeout));
+        let mut client = Self {
+            state,
+            id,
+            page,
+            queue,
+            free_since_ns: 0,
+            is_up: false,
+            is_further_stream: false,
+            deadline,
+        };
         client.page.get().await?;
         client.record_is_up(true);
         Ok(client)
@@ -53,6 +66,7 @@ impl WebClient {
             free_since_ns: 0,
             is_up: false,
             is_further_stream: true,
+            deadline: Box::pin(sleep(self.state.plan.timeout)),
         })
     }
 
@@ -74,19 +88,24 @@ impl WebClient {
         // The generator is late only while it has both a request and a free
         // connection for it.
         self.state.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_since_ns)));
-        let answer = timeout(self.state.plan.timeout, self.page.get()).await;
+        self.deadline.as_mut().reset(Instant::now() + self.state.plan.timeout);
+        let answer = tokio::select! {
+            biased;
+            answer = self.page.get() => Some(answer),
+            () = &mut self.deadline => None,
+        };
         self.free_since_ns = self.state.now_ns();
         match answer {
-            Ok(Ok(status)) => {
+            Some(Ok(status)) => {
                 open.is_answered = true;
                 self.state.on_answer(self.id, status, due.at_ns, sent_ns, self.free_since_ns);
                 self.record_is_up(true);
             }
-            Ok(Err(failure)) => {
+            Some(Err(failure)) => {
                 self.state.failures.count(&failure);
                 self.record_is_up(false);
             }
-            Err(_elapsed) => {
+            None => {
                 let limit = humantime::format_duration(self.state.plan.timeout);
                 let text = format!("the target let a request wait for more than {limit}");
                 self.state.failures.count(&Failure::timeout(text));

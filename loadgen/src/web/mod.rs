@@ -1,6 +1,8 @@
 //! The client side of HTTP.
 
+mod answer;
 mod client;
+mod http1;
 mod http2;
 mod outlet;
 mod page;

@@ -40,22 +40,30 @@ pub(crate) struct ReceivedRequest {
 /// A running server. Its threads end with the test's process.
 pub(crate) struct WebServer {
     pub(crate) address: SocketAddr,
-    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
+    log: Arc<Mutex<WebLog>>,
+}
+
+/// What the server has seen.
+#[derive(Default)]
+struct WebLog {
+    requests: Vec<ReceivedRequest>,
+    /// The beginning and the end of the freeze.
+    frozen: Option<(SystemTime, SystemTime)>,
 }
 
 impl WebServer {
     pub(crate) fn start(faults: WebFaults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let requests = Arc::default();
-        let received = Arc::clone(&requests);
+        let log = Arc::default();
+        let shared = Arc::clone(&log);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let received = Arc::clone(&received);
-                thread::spawn(move || serve(&stream, &received, faults));
+                let log = Arc::clone(&shared);
+                thread::spawn(move || serve(&stream, &log, faults));
             }
         });
-        Self { address, requests }
+        Self { address, log }
     }
 
     /// Counts the requests so far.
@@ -65,28 +73,33 @@ impl WebServer {
 
     /// Returns the requests so far.
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
-        self.requests.lock().expect("no panic").clone()
+        self.log.lock().expect("no panic").requests.clone()
+    }
+
+    /// Returns the beginning and the end of the freeze, if there was one.
+    pub(crate) fn frozen(&self) -> Option<(SystemTime, SystemTime)> {
+        self.log.lock().expect("no panic").frozen
     }
 }
 
-fn serve(stream: &TcpStream, requests: &Mutex<Vec<ReceivedRequest>>, faults: WebFaults) {
+fn serve(stream: &TcpStream, log: &Mutex<WebLog>, faults: WebFaults) {
     let _ = stream.set_nodelay(true);
     let mut lines = BufReader::new(stream).lines();
     let (mut previous, mut sent_after) = (None::<usize>, SystemTime::now());
     loop {
         let is_complete = read_request(&mut lines);
         let now = SystemTime::now();
-        let mut received = requests.lock().expect("no panic");
+        let mut log = log.lock().expect("no panic");
         if let Some(previous) = previous {
-            received[previous].answered_before = Some(now);
+            log.requests[previous].answered_before = Some(now);
         }
         if !is_complete {
             break;
         }
         let is_first = previous.is_none();
-        previous = Some(received.len());
-        received.push(ReceivedRequest { is_first, sent_after, sent_before: now, answered_before: None });
-        let response = respond(received, faults);
+        previous = Some(log.requests.len());
+        log.requests.push(ReceivedRequest { is_first, sent_after, sent_before: now, answered_before: None });
+        let response = respond(log, faults);
         sent_after = SystemTime::now();
         let is_done = { stream }.write_all(response.as_bytes()).is_err() || faults.closes;
         if is_done {
@@ -103,13 +116,15 @@ fn read_request(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> bo
 }
 
 /// Returns the response to the latest request.
-fn respond(requests: MutexGuard<'_, Vec<ReceivedRequest>>, faults: WebFaults) -> String {
-    let count = requests.len() as u64;
+fn respond(mut log: MutexGuard<'_, WebLog>, faults: WebFaults) -> String {
+    let count = log.requests.len() as u64;
     if let Some((_, duration)) = faults.freeze.filter(|(at, _)| *at == count) {
         // This thread holds the lock, so no other request gets a response.
+        let begin = SystemTime::now();
         thread::sleep(duration);
+        log.frozen = Some((begin, SystemTime::now()));
     }
-    drop(requests);
+    drop(log);
     if faults.stalls_after.is_some_and(|after| count > after) {
         thread::sleep(Duration::from_secs(600));
         return String::new();
