@@ -47,6 +47,21 @@ pub(crate) enum Request {
     RegistrationTimeout,
 }
 
+impl Request {
+    /// Returns whether the session sends it with the result of what the hub has
+    /// asked it to do.
+    pub(super) fn is_answer_of_session(&self) -> bool {
+        matches!(
+            self,
+            Self::PasswordChecked { .. }
+                | Self::Reloaded { .. }
+                | Self::LoginChecked { .. }
+                | Self::AccountRegistered { .. }
+                | Self::History(_)
+        )
+    }
+}
+
 /// The result of a request.
 #[derive(Debug)]
 pub(crate) enum RequestOutcome {

@@ -64,7 +64,7 @@ impl HubState {
         let Some(client) = self.clients.get_mut(&id) else { return RequestOutcome::Disconnected };
         let kinds = client.outbox.tag_kinds();
         let mut replies = Replies::new(self.identity.name.clone(), client.nick_or_star(), kinds);
-        if matches!(request, Request::PasswordChecked { .. } | Request::History(_)) {
+        if request.is_answer_of_session() {
             replies.set_label(client.waiting_label.take());
         }
         let outcome = match request {
@@ -118,9 +118,11 @@ impl HubState {
         if let Some(client) = self.clients.get_mut(&id) {
             match outcome {
                 // The response comes, or continues, with the session's answer.
-                CommandOutcome::ReadHistory(_) | CommandOutcome::CheckPassword(_) => {
-                    client.waiting_label = replies.take_label();
-                }
+                CommandOutcome::ReadHistory(_)
+                | CommandOutcome::CheckPassword(_)
+                | CommandOutcome::Reload
+                | CommandOutcome::LogIn(_)
+                | CommandOutcome::RegisterAccount(_) => client.waiting_label = replies.take_label(),
                 // ERROR is not a response.
                 CommandOutcome::Disconnect(_) => drop(replies.take_label()),
                 CommandOutcome::Done | CommandOutcome::AppendHistory(_) => {}
