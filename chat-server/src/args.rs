@@ -84,8 +84,8 @@ pub struct Args {
     #[arg(long, value_name = "N/h|off")]
     pub account_registration: Option<String>,
     /// Make a mistake that blocks the event loop: sleep, history, password,
-    /// filter, resolve, lock, channel, child, upstream, certificate, chathistory
-    /// or all; may be repeated
+    /// filter, resolve, lock, channel, child, upstream, certificate,
+    /// chathistory or all; may be repeated
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]")]
     pub inject: Vec<String>,
     /// What to do instead of running the server

@@ -16,7 +16,7 @@ use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
 use crate::irc::tags::{MessageTags, push_tag, time_tag};
 use crate::services::history_query::{HistoryPage, HistoryRead, LineQuery, Position, Selection, TargetQuery};
-use crate::services::history_store::StoredMessage;
+use crate::services::stored_message::StoredMessage;
 
 /// Maximum lines, or targets, of an answer.
 pub(super) const MAX_LINES: usize = 100;

@@ -17,8 +17,8 @@ use crate::irc::numeric::{
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::tags::{MessageTags, client_only};
 use crate::services::history::ChannelMessage;
-use crate::services::history_store::StoredMessage;
 use crate::services::line_checks::LineChecks;
+use crate::services::stored_message::StoredMessage;
 
 /// A message to send and its sender.
 struct OutgoingMessage<'a> {

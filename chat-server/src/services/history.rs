@@ -21,9 +21,10 @@ use crate::metrics::Metrics;
 use crate::services::history_gaps::LostLines;
 use crate::services::history_query::{HistoryAnswer, HistoryRead};
 use crate::services::history_reader::{HistoryReader, ReadSlot};
-use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
+use crate::services::history_store::{HistoryStore, MAX_STORED_LINES};
 use crate::services::history_writer::{HistoryRequest, HistoryWriter, MAX_QUEUED_REQUESTS};
 use crate::services::message_ids::MessageIds;
+use crate::services::stored_message::StoredMessage;
 
 /// Size at which the injected mistake empties its journal.
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;

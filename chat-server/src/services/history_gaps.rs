@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::irc::names::NameKey;
-use crate::services::history_store::StoredMessage;
+use crate::services::stored_message::StoredMessage;
 
 /// What each channel has lost.
 pub(super) type Gaps = HashMap<NameKey, Gap>;

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use crate::irc::names::NameKey;
-use crate::services::history_store::StoredMessage;
+use crate::services::stored_message::StoredMessage;
 
 /// What a session must read.
 #[derive(Debug, Clone)]

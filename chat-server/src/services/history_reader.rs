@@ -148,7 +148,8 @@ mod tests {
     use crate::inject::spec::InjectionSite;
     use crate::irc::names::NameKey;
     use crate::services::history_query::Selection;
-    use crate::services::history_store::{MAX_STORED_LINES, StoredMessage};
+    use crate::services::history_store::MAX_STORED_LINES;
+    use crate::services::stored_message::StoredMessage;
     use std::time::SystemTime;
 
     /// Returns a store with two lines of `#a` and one of `#b`.

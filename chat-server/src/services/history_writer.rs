@@ -18,7 +18,8 @@ use tokio::time::{self, Instant};
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_gaps::{Gap, Gaps, LostLines};
-use crate::services::history_store::{HistoryStore, MAX_STORED_LINES, StoredMessage};
+use crate::services::history_store::{HistoryStore, MAX_STORED_LINES};
+use crate::services::stored_message::StoredMessage;
 
 /// Maximum queued requests, and maximum requests of one batch.
 pub(super) const MAX_QUEUED_REQUESTS: usize = 8192;

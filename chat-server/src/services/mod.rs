@@ -28,6 +28,7 @@ pub(crate) mod resolve;
 pub(crate) mod secret;
 mod slow_checks;
 mod slow_disk;
+pub(crate) mod stored_message;
 pub(crate) mod throttle;
 pub(crate) mod upstream;
 pub(crate) mod visits;

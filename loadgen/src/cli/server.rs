@@ -26,8 +26,9 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "COMMAND", requires = "target", conflicts_with = "telemetry")]
     pub(crate) run: Option<String>,
     /// A mistake that the embedded server makes: sleep, history, password,
-    /// filter, resolve, lock, channel, child, upstream, certificate, chathistory
-    /// or all; repeatable. For certificate, visitors connect with TLS.
+    /// filter, resolve, lock, channel, child, upstream, certificate,
+    /// chathistory or all; repeatable. For certificate, visitors connect with
+    /// TLS.
     #[arg(long, value_name = "SITE[=DURATION][@PERCENT%]", conflicts_with_all = ["telemetry", "target", "pid", "run"])]
     pub(crate) inject: Vec<String>,
     /// The stall threshold of the embedded server: a longer poll is a stall

@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+/// The name of HTTP/2 in the TLS handshake.
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -22,7 +25,7 @@ impl Stream {
     pub(crate) fn has_negotiated_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(super::tls::ALPN_HTTP2),
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2),
         }
     }
 }

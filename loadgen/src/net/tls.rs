@@ -14,13 +14,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::stream::Stream;
+use super::stream::{ALPN_HTTP2, Stream};
 use super::tls_error;
 use crate::plan::{Target, TlsOptions};
 use crate::record::Failure;
-
-/// The name of HTTP/2 in the TLS handshake.
-pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// The name of HTTP/1.1 in the TLS handshake.
 const ALPN_HTTP1: &[u8] = b"http/1.1";

@@ -17,9 +17,9 @@ use crate::record::{Bins, RunState, count, histogram};
 /// The longest wait without a check whether the pacer must halt.
 const MAX_WAIT_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
 
-/// The shortest wait of a pacer on the runtime: the commands that are due within
-/// it are sent together. It costs them up to this much send lag, as the timer
-/// slack of a thread does, and saves a timer and a wake for each of them.
+/// The shortest wait of a pacer on the runtime: the commands that are due
+/// within it are sent together. It costs them up to this much send lag, as the
+/// timer slack of a thread does, and saves a timer and a wake for each of them.
 const MIN_WAIT_ON_RUNTIME: Duration = Duration::from_micros(100);
 
 /// Maximum number of commands that are sent without a wait. It lets the clients

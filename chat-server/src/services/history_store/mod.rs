@@ -11,6 +11,7 @@ use redb::{
 
 use crate::irc::names::NameKey;
 use crate::services::history_query::{LineQuery, Span, TargetQuery};
+use crate::services::stored_message::StoredMessage;
 
 type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 
@@ -31,43 +32,11 @@ pub(crate) const MAX_STORED_LINES: u64 = 100_000;
 /// Size of the page cache. The database's default is 1 GB.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// A stored channel message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredMessage {
-    /// The id, unique in the store.
-    pub(crate) id: u64,
-    pub(crate) time: SystemTime,
-    /// `nick!user@host`, or only the nick in a line of an older version.
-    pub(crate) sender: Box<[u8]>,
-    pub(crate) text: Box<[u8]>,
-    /// The client-only tags of the sender.
-    pub(crate) tags: Box<[u8]>,
-}
-
 /// The database. Every call waits for the disk, so call it off the event loop.
 #[derive(Debug)]
 pub(crate) struct HistoryStore {
     pub(super) database: Database,
     max_lines: u64,
-}
-
-impl StoredMessage {
-    /// Returns the line that stands in the place of `count` lost messages. It
-    /// has no sender.
-    pub(crate) fn gap(id: u64, time: SystemTime, count: u64) -> Self {
-        let text = format!("lost lines: {count}").into_bytes().into();
-        Self { id, time, sender: Box::default(), text, tags: Box::default() }
-    }
-
-    /// Returns the sender's nick.
-    pub(crate) fn nick(&self) -> &[u8] {
-        self.sender.split(|&byte| byte == b'!').next().unwrap_or_default()
-    }
-
-    /// Returns whether the line stands for lost messages.
-    pub(crate) fn is_gap(&self) -> bool {
-        self.sender.is_empty()
-    }
 }
 
 impl HistoryStore {
