@@ -50,4 +50,6 @@ def board():
             "eps", [query(f"sum by (reason) ({rate('loopscope_dropped_total')})", "{{reason}}")], 6, 7)
     b.lines("Hooks replaced", "Hooks of loopscope that the application replaced after `watch`. They are not called, so their data is missing. Use watch_with instead.",
             "none", [query(f"sum by (instance) (loopscope_hooks_replaced{{{M}}}) or 0 * sum by (instance) (loopscope_build_info{{{M}}})", "{{instance}}")], 6, 7, thresholds=steps("transparent", 1, "orange"))
+    b.lines("What is recorded", "1 for the present level of each instance. With `detect`, only stalls are found: their times are lower bounds, and poll times, schedule delays and busy time are missing. `paused` finds nothing.",
+            "none", [query(f"max by (instance, level) (loopscope_recording_info{{{M}}})", "{{instance}} {{level}}")], 24, 5)
     return b
