@@ -149,6 +149,28 @@ async fn clients_in_a_common_channel_learn_about_accounts() {
 }
 
 #[tokio::test]
+async fn lines_of_a_user_that_is_logged_in_have_its_account_as_a_tag() {
+    let server = server_with_ada(&[]).await;
+    let mut bob = server.client("bob").await;
+    bob.ask("CAP REQ :account-tag\r\nJOIN #a").await;
+    let mut eve = server.member("eve", "#a").await;
+    assert_eq!(bob.until("eve").await, ":eve!~eve@127.0.0.1 JOIN #a", "without an account");
+    let mut ada = logged_in(&server, "carol", "echo-message account-tag").await;
+    let prefix = "@account=ada :carol!~carol@127.0.0.1";
+    assert_eq!(ada.ask("JOIN #a").await[0], format!("{prefix} JOIN #a"));
+    assert_eq!(ada.ask("PRIVMSG #a :hi").await[0], format!("{prefix} PRIVMSG #a :hi"));
+    ada.send("NOTICE bob :psst\r\nTOPIC #a :t\r\nNICK ada\r\nPART #a").await;
+    let renamed = "@account=ada :ada!~carol@127.0.0.1";
+    for line in ["JOIN #a", "PRIVMSG #a :hi", "NOTICE bob :psst"] {
+        assert_eq!(bob.until("carol").await, format!("{prefix} {line}"));
+    }
+    // The channel's topic may be set by its operators only.
+    assert_eq!(bob.until("carol").await, format!("{prefix} NICK :ada"));
+    assert_eq!(bob.until("PART").await, format!("{renamed} PART #a"));
+    assert_eq!(eve.until("PRIVMSG").await, ":carol!~carol@127.0.0.1 PRIVMSG #a :hi", "without the capability");
+}
+
+#[tokio::test]
 async fn register_adds_an_account_and_says_why_not() {
     let server = server_with_ada(&[]).await;
     let mut bob = server.client("bob").await;

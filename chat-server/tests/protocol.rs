@@ -37,7 +37,7 @@ async fn registration_waits_for_capability_negotiation() {
     assert_eq!(
         client.ask("CAP LS 302\r\nNICK a\r\nUSER u 0 * :r").await,
         [
-            ":s CAP * LS :account-notify away-notify batch draft/account-registration=before-connect,custom-account-name \
+            ":s CAP * LS :account-notify account-tag away-notify batch draft/account-registration=before-connect,custom-account-name \
              draft/chathistory echo-message extended-join labeled-response message-tags multi-prefix sasl=PLAIN server-time \
              setname userhost-in-names"
         ]

@@ -5,6 +5,7 @@ use crate::irc::tags::TagKinds;
 /// The names of the capabilities.
 pub(super) const OFFERED: &[&str] = &[
     "account-notify",
+    "account-tag",
     "away-notify",
     "batch",
     "draft/account-registration",
@@ -25,6 +26,8 @@ pub(super) const OFFERED: &[&str] = &[
 pub(super) struct Capabilities {
     /// ACCOUNT tells the client when a user in a common channel logs in.
     pub(super) account_notify: bool,
+    /// Lines carry the account of the user that they come from.
+    pub(super) account_tag: bool,
     /// The client may register accounts. REGISTER works without it, too.
     pub(super) account_registration: bool,
     /// AWAY tells the client when a user in a common channel is away or back.
@@ -59,6 +62,7 @@ impl Capabilities {
     fn field_mut(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
             b"account-notify" => Some(&mut self.account_notify),
+            b"account-tag" => Some(&mut self.account_tag),
             b"draft/account-registration" => Some(&mut self.account_registration),
             b"away-notify" => Some(&mut self.away_notify),
             b"batch" => Some(&mut self.batch),
@@ -91,7 +95,7 @@ impl Capabilities {
 
     /// Returns which tags the lines to the client have.
     pub(super) fn tag_kinds(self) -> TagKinds {
-        TagKinds { time: self.server_time, message: self.message_tags }
+        TagKinds { time: self.server_time, message: self.message_tags, account: self.account_tag }
     }
 
     pub(super) fn names(mut self) -> Vec<&'static str> {
@@ -110,7 +114,7 @@ mod tests {
         assert_eq!(all.names(), OFFERED);
         assert_eq!(
             all.with(
-                b"-server-time  -multi-prefix -setname -sasl -account-notify -batch -draft/chathistory \
+                b"-server-time  -multi-prefix -setname -sasl -account-notify -account-tag -batch -draft/chathistory \
                   -labeled-response",
                 |_| false
             )

@@ -112,6 +112,12 @@ impl Client {
         [self.nick_or_star(), b"!", self.user_name(), b"@", &self.host].concat()
     }
 
+    /// Returns a line from the client: its prefix, and then these parts.
+    pub(super) fn line(&self, parts: &[&[u8]]) -> OutputLine {
+        let prefix = self.prefix();
+        OutputLine::new(&[&[b":", &prefix[..]], parts].concat()).from_account(self.account.as_deref())
+    }
+
     pub(super) fn modes(&self) -> String {
         let flags =
             [(self.is_invisible, 'i'), (self.is_operator, 'o'), (self.transport == Transport::Tls, 'z')];

@@ -10,7 +10,7 @@ use super::state::HubState;
 use crate::irc::message::{Message, split_commas};
 use crate::irc::names::{NameKey, is_channel};
 use crate::irc::numeric::{ERR_TOOMANYCHANNELS, RPL_NOTOPIC, RPL_TOPIC, RPL_TOPICWHOTIME};
-use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::reply::Replies;
 use crate::irc::truncate::truncate;
 
 impl HubState {
@@ -59,11 +59,8 @@ impl HubState {
         client.invitations.remove(&key);
         client.channels.insert(key.clone());
         let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
-        let prefix = client.prefix();
-        let plain = OutputLine::new(&[b":", &prefix, b" JOIN ", &channel.name]);
-        let extended = OutputLine::new(&[
-            b":",
-            &prefix,
+        let plain = client.line(&[b" JOIN ", &channel.name]);
+        let extended = client.line(&[
             b" JOIN ",
             &channel.name,
             b" ",
@@ -130,7 +127,7 @@ impl HubState {
             return;
         };
         let (colon, reason) = reason.map_or((&b""[..], &b""[..]), |reason| (b" :", reason));
-        let line = OutputLine::new(&[b":", &client.prefix(), b" PART ", &channel.name, colon, reason]);
+        let line = client.line(&[b" PART ", &channel.name, colon, reason]);
         client.channels.remove(key);
         channel.members.remove(&id);
         replies.push_copy(&line);
@@ -172,7 +169,7 @@ impl HubState {
         let text = truncate(text, MAX_TOPIC_BYTES);
         let topic = || Topic { text: text.into(), set_by: client.prefix(), set_at: SystemTime::now() };
         channel.topic = (!text.is_empty()).then(topic);
-        let line = OutputLine::new(&[b":", &client.prefix(), b" TOPIC ", &channel.name, b" :", text]);
+        let line = client.line(&[b" TOPIC ", &channel.name, b" :", text]);
         replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }

@@ -7,7 +7,6 @@ use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
-use crate::irc::reply::OutputLine;
 use crate::outbox::Outbox;
 
 impl HubState {
@@ -38,7 +37,7 @@ impl HubState {
                 }
             }
         }
-        let quit = OutputLine::new(&[b":", &client.prefix(), b" QUIT :", reason]);
+        let quit = client.line(&[b" QUIT :", reason]);
         self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &quit).await;
     }
 

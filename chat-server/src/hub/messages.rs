@@ -24,6 +24,7 @@ use crate::services::stored_message::StoredMessage;
 struct OutgoingMessage<'a> {
     id: ClientId,
     prefix: Vec<u8>,
+    account: Option<Box<[u8]>>,
     command: Command,
     text: &'a [u8],
     /// The tags for clients with `message-tags`.
@@ -72,6 +73,7 @@ impl HubState {
         let outgoing = OutgoingMessage {
             id,
             prefix: client.prefix(),
+            account: client.account.clone(),
             command,
             text,
             tags: if capabilities.message_tags { client_only(message.tags) } else { Box::default() },
@@ -197,7 +199,8 @@ impl OutgoingMessage<'_> {
         let tags = MessageTags { time, id, client_only: self.tags.clone() };
         let colon: &[u8] = if self.command == Command::Tagmsg { b"" } else { b" :" };
         let line =
-            OutputLine::with_tags(&[b":", &self.prefix, b" ", command, b" ", target, colon, text, end], tags);
+            OutputLine::with_tags(&[b":", &self.prefix, b" ", command, b" ", target, colon, text, end], tags)
+                .from_account(self.account.as_deref());
         let (sent, all) = (text.len() + end.len(), self.text.len());
         if self.wants_echo {
             // It shows what the receivers get.

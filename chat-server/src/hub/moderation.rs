@@ -62,8 +62,13 @@ impl HubState {
         reason: Option<&[u8]>,
         replies: &mut Replies,
     ) {
-        let kicker = self.clients.get(&id).map(|client| (client.prefix(), client.nick_or_star().to_vec()));
-        let (Some((kicker_prefix, kicker_nick)), Some(channel)) = (kicker, self.channels.get_mut(key)) else {
+        let kicker = self
+            .clients
+            .get(&id)
+            .map(|client| (client.prefix(), client.account.clone(), client.nick_or_star().to_vec()));
+        let (Some((kicker_prefix, account, kicker_nick)), Some(channel)) =
+            (kicker, self.channels.get_mut(key))
+        else {
             return;
         };
         // An earlier nick in the same KICK may have been that of the client
@@ -81,7 +86,7 @@ impl HubState {
         let reason = truncate(reason.unwrap_or(&kicker_nick), MAX_KICK_REASON_BYTES);
         let line =
             [b":", &kicker_prefix[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
-        let line = OutputLine::new(&line);
+        let line = OutputLine::new(&line).from_account(account.as_deref());
         replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
@@ -100,7 +105,8 @@ impl HubState {
             return replies.not_channel_operator(&channel.name);
         }
         let key = NameKey::new(name);
-        let inviter_prefix = self.clients.get(&id).map(|client| client.prefix()).unwrap_or_default();
+        let inviter = self.clients.get(&id).map(|client| (client.prefix(), client.account.clone()));
+        let (inviter_prefix, account) = inviter.unwrap_or_default();
         let Some(channel) = self.channels.get(&key) else { return };
         let target = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get_mut(id));
         let Some(target) = target.filter(|client| client.is_registered) else {
@@ -132,7 +138,8 @@ impl HubState {
             target.nick_or_star(),
             b" :",
             &channel.name,
-        ]);
+        ])
+        .from_account(account.as_deref());
         self.delivery.send(target.id, &target.outbox, &line, 1);
     }
 }

@@ -12,7 +12,7 @@ use crate::irc::numeric::{
     ERR_BANLISTFULL, ERR_INVALIDMODEPARAM, ERR_NEEDMOREPARAMS, ERR_UNKNOWNMODE, ERR_USERNOTINCHANNEL,
     RPL_BANLIST, RPL_CHANNELMODEIS, RPL_CREATIONTIME, RPL_ENDOFBANLIST, StandardReply,
 };
-use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::reply::Replies;
 
 impl HubState {
     pub(super) async fn mode(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
@@ -151,9 +151,7 @@ impl HubState {
         if changes.letters.is_empty() {
             return;
         }
-        let by = client.prefix();
-        let line =
-            OutputLine::new(&[b":", &by, b" MODE ", &channel.name, b" ", &changes.letters, &changes.params]);
+        let line = client.line(&[b" MODE ", &channel.name, b" ", &changes.letters, &changes.params]);
         replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
     }

@@ -6,7 +6,7 @@ use super::state::HubState;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{ERR_NOOPERHOST, ERR_NOPRIVILEGES, ERR_PASSWDMISMATCH, RPL_YOUREOPER};
-use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::reply::Replies;
 use crate::irc::truncate::truncate;
 use crate::services::line_checks::LineChecks;
 
@@ -54,8 +54,7 @@ impl HubState {
             return CommandOutcome::Done;
         };
         let reason = truncate(message.param(1).unwrap_or(b"no reason given"), MAX_KILL_REASON_BYTES);
-        let line =
-            OutputLine::new(&[b":", &operator.prefix(), b" KILL ", target.nick_or_star(), b" :", reason]);
+        let line = operator.line(&[b" KILL ", target.nick_or_star(), b" :", reason]);
         let reason = [b"Killed (", operator.nick_or_star(), b" (", reason, b"))"].concat();
         if target.id == id {
             // The hub first sends the replies and then disconnects the client.

@@ -45,7 +45,7 @@ impl HubState {
         if let Some(user) = &mut client.user {
             user.real = real_name.into();
         }
-        let line = OutputLine::new(&[b":", &client.prefix(), b" SETNAME :", real_name]);
+        let line = client.line(&[b" SETNAME :", real_name]);
         if wants_reply {
             replies.push_copy(&line);
         }
@@ -80,7 +80,7 @@ impl Client {
     /// Returns what clients with `away-notify` receive.
     pub(super) fn away_line(&self) -> OutputLine {
         let (colon, reason) = self.away_reason.as_deref().map_or((&b""[..], &b""[..]), |it| (b" :", it));
-        OutputLine::new(&[b":", &self.prefix(), b" AWAY", colon, reason])
+        self.line(&[b" AWAY", colon, reason])
     }
 }
 

@@ -12,7 +12,7 @@ use crate::irc::numeric::{
     ERR_SASLABORTED, ERR_SASLALREADY, ERR_SASLFAIL, ERR_SASLTOOLONG, RPL_LOGGEDIN, RPL_SASLMECHS,
     RPL_SASLSUCCESS,
 };
-use crate::irc::reply::{OutputLine, Replies};
+use crate::irc::reply::Replies;
 use crate::irc::sasl::{Chunk, SaslMessage};
 use crate::metrics::LoginResult;
 
@@ -99,7 +99,7 @@ impl HubState {
         if client.account.as_ref() == Some(&account) {
             return;
         }
-        let line = OutputLine::new(&[b":", &client.prefix(), b" ACCOUNT ", &account]);
+        let line = client.line(&[b" ACCOUNT ", &account]);
         client.account = Some(account);
         if client.is_registered {
             if client.capabilities.account_notify {

@@ -9,7 +9,7 @@ use crate::irc::numeric::{
     ERR_CHANOPRIVSNEEDED, ERR_NEEDMOREPARAMS, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTONCHANNEL, Numeric,
     StandardReply,
 };
-use crate::irc::tags::{MessageTags, TagKinds, time_tag};
+use crate::irc::tags::{MessageTags, TagKinds, account_tag, push_tag, time_tag};
 use crate::irc::truncate::truncate;
 
 /// Maximum bytes of a parameter that is not the last one. Parameters that the
@@ -24,10 +24,14 @@ pub(crate) type Buffer = Arc<[u8]>;
 #[derive(Debug)]
 pub(crate) struct OutputLine {
     plain: Buffer,
+    /// The account of the user that the line comes from.
+    account: Option<Box<[u8]>>,
     /// The tags that only a message has.
     tags: Option<MessageTags>,
+    /// Whether `plain` already has the tags that its receiver wants.
+    is_complete: bool,
     /// The forms with tags, by [`TagKinds::bits`] minus 1.
-    tagged: [OnceLock<Buffer>; 3],
+    tagged: [OnceLock<Buffer>; 7],
 }
 
 impl OutputLine {
@@ -35,7 +39,16 @@ impl OutputLine {
     pub(crate) fn new(parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
         push_line(&mut bytes, parts);
-        Self { plain: bytes.into(), tags: None, tagged: Default::default() }
+        Self::from_buffer(bytes.into())
+    }
+
+    fn from_buffer(plain: Buffer) -> Self {
+        Self { plain, account: None, tags: None, is_complete: false, tagged: Default::default() }
+    }
+
+    /// Returns the line with the account of the user that it comes from.
+    pub(crate) fn from_account(self, account: Option<&[u8]>) -> Self {
+        Self { account: account.map(Into::into), ..self }
     }
 
     /// The same for a message, which has tags of its own.
@@ -51,13 +64,27 @@ impl OutputLine {
     /// Returns the line with the tags of these kinds. The first call for a line
     /// that is no message sets its time.
     pub(crate) fn with_kinds(&self, kinds: TagKinds) -> &Buffer {
-        let kinds = TagKinds { message: kinds.message && self.tags.is_some(), ..kinds };
-        let Some(form) = usize::from(kinds.bits()).checked_sub(1) else { return &self.plain };
-        self.tagged[form].get_or_init(|| {
-            let tags = self.tags.as_ref();
-            let tags = tags.map_or_else(|| time_tag(SystemTime::now()), |tags| tags.encode(kinds));
-            [b"@", &tags[..], b" ", &self.plain].concat().into()
-        })
+        let kinds = TagKinds {
+            time: kinds.time,
+            message: kinds.message && self.tags.is_some(),
+            account: kinds.account && self.account.is_some(),
+        };
+        let form = usize::from(kinds.bits()).checked_sub(1).filter(|_| !self.is_complete);
+        let Some(form) = form else { return &self.plain };
+        self.tagged[form]
+            .get_or_init(|| [b"@", &self.encode_tags(kinds)[..], b" ", &self.plain].concat().into())
+    }
+
+    fn encode_tags(&self, kinds: TagKinds) -> Vec<u8> {
+        let time = || self.tags.as_ref().map_or_else(SystemTime::now, |tags| tags.time);
+        let mut tags = if kinds.time { time_tag(time()) } else { Vec::new() };
+        if let Some(account) = self.account.as_ref().filter(|_| kinds.account) {
+            push_tag(&mut tags, &account_tag(account));
+        }
+        if let Some(own) = self.tags.as_ref().filter(|_| kinds.message) {
+            own.push_own(&mut tags);
+        }
+        tags
     }
 }
 
@@ -319,11 +346,7 @@ impl Replies {
             self.line_count = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
         }
         bytes.append(&mut self.deliveries);
-        let bytes: Buffer = bytes.into();
-        // All forms are the same: each line already has the tags that the
-        // client wants.
-        let tagged = std::array::from_fn(|_| OnceLock::from(bytes.clone()));
-        let line = OutputLine { tagged, plain: bytes, tags: None };
+        let line = OutputLine { is_complete: true, ..OutputLine::from_buffer(bytes.into()) };
         (!line.plain.is_empty()).then(|| (line, std::mem::take(&mut self.line_count)))
     }
 
@@ -369,7 +392,8 @@ mod tests {
 
     #[test]
     fn each_line_has_a_time_tag_if_time_tags_are_on() {
-        let mut replies = Replies::new("s".into(), b"ada", TagKinds { time: true, message: true });
+        let mut replies =
+            Replies::new("s".into(), b"ada", TagKinds { time: true, message: true, account: false });
         let line = OutputLine::new(&[b":bob PRIVMSG #a :x"]);
         replies.numeric(RPL_TOPIC, &[b"#a"], [b'x'; 600]);
         replies.push_copy(&line);

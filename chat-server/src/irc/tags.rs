@@ -14,6 +14,8 @@ const MAX_LABEL_BYTES: usize = 64;
 pub(crate) struct TagKinds {
     /// The time of each line (`server-time`).
     pub(crate) time: bool,
+    /// The account of the user that a line comes from (`account-tag`).
+    pub(crate) account: bool,
     /// The id of each message, and the tags of its sender (`message-tags`).
     pub(crate) message: bool,
 }
@@ -28,13 +30,13 @@ pub(crate) struct MessageTags {
 }
 
 impl TagKinds {
-    /// Returns a number below 4 that [`from_bits`](Self::from_bits) reads.
+    /// Returns a number below 8 that [`from_bits`](Self::from_bits) reads.
     pub(crate) fn bits(self) -> u8 {
-        u8::from(self.time) | u8::from(self.message) << 1
+        u8::from(self.time) | u8::from(self.message) << 1 | u8::from(self.account) << 2
     }
 
     pub(crate) fn from_bits(bits: u8) -> Self {
-        Self { time: bits & 1 != 0, message: bits & 2 != 0 }
+        Self { time: bits & 1 != 0, message: bits & 2 != 0, account: bits & 4 != 0 }
     }
 }
 
@@ -43,13 +45,31 @@ impl MessageTags {
     pub(crate) fn encode(&self, kinds: TagKinds) -> Vec<u8> {
         let mut tags = if kinds.time { time_tag(self.time) } else { Vec::new() };
         if kinds.message {
-            push_tag(&mut tags, format!("msgid={}", self.id).as_bytes());
-            if !self.client_only.is_empty() {
-                push_tag(&mut tags, &self.client_only);
-            }
+            self.push_own(&mut tags);
         }
         tags
     }
+
+    /// Appends the tags that only a message has.
+    pub(crate) fn push_own(&self, tags: &mut Vec<u8>) {
+        push_tag(tags, format!("msgid={}", self.id).as_bytes());
+        if !self.client_only.is_empty() {
+            push_tag(tags, &self.client_only);
+        }
+    }
+}
+
+/// Returns `account=…`. A name is a nick, so a backslash is the only character
+/// to escape.
+pub(crate) fn account_tag(name: &[u8]) -> Vec<u8> {
+    let mut tag = b"account=".to_vec();
+    for &byte in name {
+        if byte == b'\\' {
+            tag.push(byte);
+        }
+        tag.push(byte);
+    }
+    tag
 }
 
 /// Returns `time=…`.
@@ -123,6 +143,11 @@ mod tests {
         for tags in [&b""[..], b"label", b"label=", b"+label=x", &[&b"label="[..], &[b'x'; 65]].concat()] {
             assert_eq!(label(tags), None, "{tags:?}");
         }
+    }
+
+    #[test]
+    fn the_account_tag_escapes_the_name() {
+        assert_eq!(account_tag(br"a\[b]"), br"account=a\\[b]");
     }
 
     #[test]
