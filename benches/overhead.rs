@@ -195,6 +195,21 @@ impl Configuration {
     }
 }
 
+/// Returns how often the workers of a runtime have parked and stolen tasks so
+/// far. Both take longer than a poll that only yields.
+#[cfg(tokio_unstable)]
+fn parks_and_steals(runtime: &Runtime) -> [u64; 2] {
+    let metrics = runtime.metrics();
+    let workers = 0..metrics.num_workers();
+    let parks = workers.clone().map(|worker| metrics.worker_park_count(worker)).sum();
+    [parks, workers.map(|worker| metrics.worker_steal_count(worker)).sum()]
+}
+
+#[cfg(not(tokio_unstable))]
+fn parks_and_steals(_runtime: &Runtime) -> [u64; 2] {
+    [0, 0]
+}
+
 fn quantile(values: &mut [f64], quantile: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * quantile).round() as usize]
@@ -205,13 +220,20 @@ fn print(flavour: &str, rounds: usize, read: f64, configurations: &mut [Configur
         "\n{flavour}, {TASKS} tasks that yield {YIELDS} times each, {rounds} interleaved rounds, ns per poll; \
          a reading of the counter takes {read:.1} ns\n"
     );
-    println!("| configuration | median | p10 | p90 | added | of which readings | rest |");
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| configuration | median | p10 | p90 | added | of which readings | rest | parks per 1,000 polls | stolen tasks |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     let bare = quantile(&mut configurations[0].rounds, 0.5);
-    for Configuration { name, reads, rounds, .. } in configurations {
+    for Configuration { name, reads, rounds, runtime, .. } in configurations {
+        // There was one round more, which is not measured.
+        let polls = TASKS * (YIELDS + 1) * (rounds.len() as u64 + 1);
+        let [parks, steals] = parks_and_steals(runtime).map(|count| count as f64 * 1_000.0 / polls as f64);
         let [median, low, high] = [0.5, 0.1, 0.9].map(|q| quantile(rounds, q));
         let added = median - bare;
         let rest = added - f64::from(*reads) * read;
-        println!("| {name} | {median:.0} | {low:.0} | {high:.0} | {added:+.0} | {reads} | {rest:+.0} |");
+        println!(
+            "| {name} | {median:.0} | {low:.0} | {high:.0} | {added:+.0} | {reads} | {rest:+.0} | {parks:.2} | {steals:.2} |"
+        );
     }
 }
