@@ -201,6 +201,16 @@ impl Reader<'_> {
                 services.append_history(messages);
                 RequestOutcome::Done
             }
+            outcome @ (RequestOutcome::Done | RequestOutcome::Disconnected) => outcome,
+            // Rare and large: every session would reserve the memory for it.
+            outcome => Box::pin(self.work_for_hub(outcome)).await,
+        }
+    }
+
+    /// Does what the hub asks for, and returns its answer to the result.
+    async fn work_for_hub(&self, outcome: RequestOutcome) -> RequestOutcome {
+        let SessionContext { hub, services, .. } = self.context;
+        match outcome {
             RequestOutcome::ReadHistory(read) => {
                 let answer = services.history.read(&self.read_slot, read).await;
                 hub.ask(self.id, Request::History(answer)).await

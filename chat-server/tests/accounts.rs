@@ -167,7 +167,11 @@ async fn lines_of_a_user_that_is_logged_in_have_its_account_as_a_tag() {
     // The channel's topic may be set by its operators only.
     assert_eq!(bob.until("carol").await, format!("{prefix} NICK :ada"));
     assert_eq!(bob.until("PART").await, format!("{renamed} PART #a"));
-    assert_eq!(eve.until("PRIVMSG").await, ":carol!~carol@127.0.0.1 PRIVMSG #a :hi", "without the capability");
+    assert_eq!(
+        eve.until("PRIVMSG").await,
+        ":carol!~carol@127.0.0.1 PRIVMSG #a :hi",
+        "without the capability"
+    );
 }
 
 #[tokio::test]

@@ -119,8 +119,8 @@ impl WatchdogLoop<'_> {
 
     /// Returns whether one pass per threshold is enough: the workers use little
     /// CPU time. A poll that begins directly after such a pass is sampled late,
-    /// but the growth of the CPU times until then is almost all its own. Workers
-    /// that report short waits fill their rings faster.
+    /// but the growth of the CPU times until then is almost all its own.
+    /// Workers that report short waits fill their rings faster.
     fn is_calm(&self) -> bool {
         self.rest.is_settled(Instant::now())
             && !self.driver_watch.is_reporting()

@@ -79,9 +79,11 @@ impl Services {
         let Some(message) = Message::parse(line) else { return (None, checks) };
         let command = Command::from_word(message.command);
         self.metrics.count_received(command);
+        // Rare commands wait in a box, so that not every session reserves the
+        // memory for them.
         match (command, message.param(0), message.param(1)) {
             (Command::Oper, Some(name), Some(password)) => {
-                checks.is_password_right = self.passwords.is_operator(name, password, from).await;
+                checks.is_password_right = Box::pin(self.passwords.is_operator(name, password, from)).await;
                 checks.is_password_wrong = !checks.is_password_right && self.passwords.has_operator();
             }
             (Command::Join | Command::Names, Some(channels), _) => {
@@ -96,8 +98,12 @@ impl Services {
                 let number = self.directory.next_query_number().await;
                 tracing::trace!(number, "query about users");
             }
-            (Command::Motd, _, _) => log_failure("the program for MOTD", self.motd_program.run().await),
-            (Command::Topic, _, _) => log_failure("the upstream service", self.upstream.ask().await),
+            (Command::Motd, _, _) => {
+                log_failure("the program for MOTD", Box::pin(self.motd_program.run()).await)
+            }
+            (Command::Topic, _, _) => {
+                log_failure("the upstream service", Box::pin(self.upstream.ask()).await)
+            }
             _ => {}
         }
         (Some(command), checks)
