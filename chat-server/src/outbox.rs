@@ -5,9 +5,12 @@
 //! disconnects the client. The server never waits for a client and never skips
 //! a line: a gap would be worse than a disconnection.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
@@ -230,15 +233,13 @@ async fn write_batch(
     batch: &[Buffer],
     soft_limit: &mut SoftLimitTimer,
 ) -> io::Result<()> {
-    let mut slices = [IoSlice::new(&[]); MAX_BUFFERS_PER_WRITE];
-    for (slice, buffer) in slices.iter_mut().zip(batch) {
-        *slice = IoSlice::new(buffer);
-    }
-    let mut rest = &mut slices[..batch.len()];
+    // What is left of the batch, and how much of its first buffer is written.
+    let (mut rest, mut offset) = (batch, 0);
     let check_interval = soft_limit.level.limits.slow_reader_timeout / 4;
     while !rest.is_empty() {
+        let write = poll_fn(|context| poll_write(socket, context, rest, offset));
         // The timer costs nothing while the socket accepts the bytes at once.
-        let written = match time::timeout(check_interval, socket.write_vectored(rest)).await {
+        let written = match time::timeout(check_interval, write).await {
             Ok(written) => written?,
             Err(_) => {
                 soft_limit.check();
@@ -248,7 +249,11 @@ async fn write_batch(
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        IoSlice::advance_slices(&mut rest, written);
+        offset += written;
+        while let Some(first) = rest.first().filter(|first| first.len() <= offset) {
+            offset -= first.len();
+            rest = &rest[1..];
+        }
     }
     // TLS may have accepted bytes that the socket has not. A flush of TCP does
     // nothing.
@@ -260,6 +265,24 @@ async fn write_batch(
     }
     soft_limit.check();
     Ok(())
+}
+
+/// Writes as much of the buffers as the socket accepts, without the first
+/// `offset` bytes. The list of slices is on the stack: as a part of the task, it
+/// would take a kilobyte of every session.
+fn poll_write(
+    socket: &mut (impl AsyncWrite + Unpin),
+    context: &mut Context<'_>,
+    buffers: &[Buffer],
+    offset: usize,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); MAX_BUFFERS_PER_WRITE];
+    for (slice, buffer) in slices.iter_mut().zip(buffers) {
+        *slice = IoSlice::new(buffer);
+    }
+    let mut slices = &mut slices[..buffers.len().min(MAX_BUFFERS_PER_WRITE)];
+    IoSlice::advance_slices(&mut slices, offset);
+    Pin::new(socket).poll_write_vectored(context, slices)
 }
 
 #[cfg(test)]

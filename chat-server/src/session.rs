@@ -212,8 +212,8 @@ impl Reader<'_> {
         let SessionContext { hub, services, .. } = self.context;
         match outcome {
             RequestOutcome::ReadHistory(read) => {
-                let answer = services.history.read(&self.read_slot, read).await;
-                hub.ask(self.id, Request::History(answer)).await
+                let answer = services.history.read(&self.read_slot, *read).await;
+                hub.ask(self.id, Request::History(Box::new(answer))).await
             }
             RequestOutcome::CheckPassword(password) => {
                 let is_right = services.passwords.admits(&password, self.address).await;

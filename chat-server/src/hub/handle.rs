@@ -69,6 +69,10 @@ impl Hub {
     async fn send(&self, event: HubEvent) {
         // The hub outlives its handles. If it has ended anyway, the queues of
         // all sessions are closed too, which ends the sessions.
-        let _ = self.events.send(event).await;
+        // A reservation is a smaller part of every session than a send, which
+        // has copies of the event.
+        if let Ok(permit) = self.events.reserve().await {
+            permit.send(event);
+        }
     }
 }

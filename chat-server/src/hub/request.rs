@@ -32,7 +32,7 @@ pub(crate) enum Request {
     /// Send a PING, as the client has been silent.
     Ping,
     /// Send what was read for [`RequestOutcome::ReadHistory`].
-    History(HistoryAnswer),
+    History(Box<HistoryAnswer>),
     /// Register the client if the password of
     /// [`RequestOutcome::CheckPassword`] is right. Otherwise disconnect it.
     PasswordChecked { is_right: bool },
@@ -70,7 +70,7 @@ pub(crate) enum RequestOutcome {
     /// The session must append these channel messages to the history.
     AppendHistory(Vec<ChannelMessage>),
     /// The session must read this and send it with [`Request::History`].
-    ReadHistory(HistoryRead),
+    ReadHistory(Box<HistoryRead>),
     /// The session must verify this password and report the result with
     /// [`Request::PasswordChecked`].
     CheckPassword(Box<[u8]>),

@@ -101,7 +101,7 @@ impl HubState {
                 CommandOutcome::Done
             }
             Request::History(answer) => {
-                match answer {
+                match *answer {
                     HistoryAnswer::Notices { channel, page } => {
                         self.send_history(&channel, page, &mut replies);
                     }
@@ -132,7 +132,7 @@ impl HubState {
         match outcome {
             CommandOutcome::Done => RequestOutcome::Done,
             CommandOutcome::AppendHistory(messages) => RequestOutcome::AppendHistory(messages),
-            CommandOutcome::ReadHistory(read) => RequestOutcome::ReadHistory(read),
+            CommandOutcome::ReadHistory(read) => RequestOutcome::ReadHistory(Box::new(read)),
             CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
             CommandOutcome::Reload => RequestOutcome::Reload,
             CommandOutcome::LogIn(credentials) => RequestOutcome::LogIn(credentials),
