@@ -268,8 +268,8 @@ async fn write_batch(
 }
 
 /// Writes as much of the buffers as the socket accepts, without the first
-/// `offset` bytes. The list of slices is on the stack: as a part of the task, it
-/// would take a kilobyte of every session.
+/// `offset` bytes. The list of slices is on the stack: as a part of the task,
+/// it would take a kilobyte of every session.
 fn poll_write(
     socket: &mut (impl AsyncWrite + Unpin),
     context: &mut Context<'_>,

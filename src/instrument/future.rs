@@ -329,10 +329,12 @@ impl<'r> RecordedPoll<'r> {
                 }
                 // The slot gets the task number 0, because the watchdog follows
                 // only tasks with Tokio's own ids over many polls.
-                polls.begin(now, 0, kind, PollSource::Future);
-                polls.worker.slot.set_named_kind(kind);
-                polls.wake_watchdog();
+                if polls.begin(now, 0, kind, PollSource::Future) {
+                    polls.worker.slot.set_named_kind(kind);
+                    polls.wake_watchdog();
+                }
             } else if matches!(polls.source(), PollSource::Hook(_))
+                && polls.is_innermost_recorded()
                 && polls.worker.slot.set_named_kind(kind).is_some()
                 && !recorder.tokio_measures_delay
                 && let Some(woken_at) = woken_at

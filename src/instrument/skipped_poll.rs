@@ -38,17 +38,18 @@ pub(super) fn poll<F: Future>(
     }
 }
 
-/// Returns whether the future is in a poll of a hook that began while the scope
-/// was paused.
+/// Returns whether the future is in a poll that is not recorded: it began while
+/// the scope was paused, or is nested too deeply.
 pub(super) fn is_in_skipped_poll(recorder: &Recorder) -> bool {
-    let source = current::with_existing_poll_stack(recorder, PollStack::source);
+    let innermost =
+        current::with_existing_poll_stack(recorder, |polls| (polls.source(), polls.is_innermost_recorded()));
     #[cfg(tokio_unstable)]
-    if source == Some(PollSource::NoPoll)
+    if innermost == Some((PollSource::NoPoll, true))
         && task::try_id().map(task_number) == Some(fast_poll::skipped_task())
     {
         return true;
     }
-    source == Some(PollSource::Skipped)
+    innermost.is_some_and(|(_, is_recorded)| !is_recorded)
 }
 
 /// Ends when it is dropped, whether the future returns or panics.

@@ -76,8 +76,9 @@ impl RecordingLevel {
     /// Returns since when all polls are recorded in full, or `None` if they are
     /// not.
     pub(crate) fn full_since(&self) -> Option<Ticks> {
-        // Read first: it is written before the level becomes full.
-        self.is_full().then(|| self.full_since.load(Acquire))
+        // Read second: it is written before the level becomes full.
+        let is_full = self.bits.load(Acquire) & (DETECT | PAUSED) == 0;
+        is_full.then(|| self.full_since.load(Acquire))
     }
 
     pub(crate) fn set_recording(&self, recording: Recording, clock: &Clock) {

@@ -77,6 +77,20 @@ impl PollStack {
         }
     }
 
+    /// Forgets skipped polls whose end no hook has reported: the thread parks.
+    pub(crate) fn forget_skipped(&self) {
+        if self.source.get() == PollSource::Skipped {
+            self.source.set(PollSource::NoPoll);
+            self.unrecorded_polls.set(0);
+            self.is_nested.set(false);
+        }
+    }
+
+    /// Returns whether the innermost poll is recorded, if there is one.
+    pub(crate) fn is_innermost_recorded(&self) -> bool {
+        self.unrecorded_polls.get() == 0 && self.source.get() != PollSource::Skipped
+    }
+
     /// Ends the innermost poll if it is not recorded.
     #[cold]
     pub(super) fn end_unrecorded(&self) {

@@ -222,14 +222,16 @@ impl PollStack {
     }
 
     /// Begins a poll. If one is in progress, the new one is nested in it. `now`
-    /// is [`UNTIMED`] if the poll is only to be found by the watchdog.
+    /// is [`UNTIMED`] if the poll is only to be found by the watchdog. Returns
+    /// whether the poll is recorded.
     #[inline]
-    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, source: PollSource) {
+    pub(crate) fn begin(&self, now: Ticks, task: u64, kind: KindId, source: PollSource) -> bool {
         if self.source.get() != PollSource::NoPoll && !self.suspend(now) {
-            return;
+            return false;
         }
         self.source.set(source);
         self.worker.slot.begin(now, task, kind);
+        true
     }
 
     /// Suspends the poll in progress. Returns `false` if too many are
@@ -505,6 +507,30 @@ mod tests {
         assert_eq!(ended, [5, 4, 3, 2, 1]);
         assert_eq!(polls.source(), PollSource::NoPoll);
         assert_eq!(polls.worker.slot.active(), None);
+    }
+
+    #[test]
+    fn polls_inside_one_that_is_not_recorded_are_part_of_the_innermost_recorded_one() {
+        let polls = polls(Duration::from_secs(60));
+        let now = polls.recorder.clock.ticks();
+        assert!(polls.begin(now, 1, KindId::OTHER, PollSource::Hook(1)));
+        polls.skip();
+        assert!(!polls.is_innermost_recorded());
+        assert!(!polls.begin(now, 2, KindId::OTHER, PollSource::Future), "it began in a skipped poll");
+        assert_eq!((polls.end(PollSource::Future), polls.end(PollSource::Hook(2))), (None, None));
+        assert!(polls.is_innermost_recorded() && polls.end(PollSource::Hook(1)).is_some());
+        assert!(!polls.is_in_poll() && !polls.is_nested.get());
+    }
+
+    #[test]
+    fn skipped_polls_without_an_end_are_forgotten() {
+        let polls = polls(Duration::from_secs(60));
+        polls.skip();
+        polls.skip();
+        polls.forget_skipped();
+        assert!(polls.begin(polls.recorder.clock.ticks(), 1, KindId::OTHER, PollSource::Hook(1)));
+        polls.forget_skipped();
+        assert!(polls.end(PollSource::Hook(1)).is_some(), "a recorded poll is not forgotten");
     }
 
     #[test]

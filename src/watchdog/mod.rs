@@ -138,6 +138,9 @@ struct WatchdogLoop<'r> {
     recorder: &'r Recorder,
     self_metrics: &'r SelfMetrics,
     outbox: &'r Outbox,
+    /// The watchdog's thread.
+    #[cfg(stack_capture)]
+    tid: i32,
     signals: Signals,
     unwinder: Unwinder,
     #[cfg(stack_capture)]
@@ -193,6 +196,8 @@ impl<'r> WatchdogLoop<'r> {
             recorder,
             self_metrics,
             outbox,
+            #[cfg(stack_capture)]
+            tid,
             signals: config.signals,
             unwinder,
             #[cfg(stack_capture)]

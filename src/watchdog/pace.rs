@@ -11,8 +11,9 @@ use crate::watchdog::proc_files;
 use crate::watchdog::worker_monitor::WorkerMonitor;
 use crate::watchdog::{LAG_PROBE_INTERVAL, WatchdogLoop};
 
-/// A sleep is ended after this time if files of `/proc` are open, so that they
-/// are closed in the next one.
+/// A sleep is ended after this time if files of `/proc` of other threads are
+/// open, so that they are closed in the next one. The watchdog needs its own
+/// one after each sleep.
 #[cfg(stack_capture)]
 const CLOSE_FILES_AFTER: Duration = Duration::from_secs(1);
 
@@ -46,7 +47,7 @@ impl WatchdogLoop<'_> {
         });
         #[cfg(stack_capture)]
         if limit == Some(CLOSE_FILES_AFTER) && self.monitors.iter().all(WorkerMonitor::is_at_rest) {
-            proc_files::close_all();
+            proc_files::close_all_besides(self.tid);
             proc_files::take_spare();
         }
         self.has_slept = true;
@@ -58,11 +59,11 @@ impl WatchdogLoop<'_> {
     /// ends. Each of them unparks the thread, and no worker does. Returns at
     /// once while something that was recorded earlier is not reported.
     pub(super) fn sleep_while_paused(&mut self, stop: &AtomicBool) {
-        if self.unsettled_polls > 0 || self.monitors.iter().any(WorkerMonitor::is_polling) {
+        if self.unsettled_polls > 0 || self.monitors.iter().any(WorkerMonitor::has_news) {
             return;
         }
         #[cfg(stack_capture)]
-        proc_files::close_all();
+        proc_files::close_all_besides(self.tid);
         #[cfg(stack_capture)]
         proc_files::take_spare();
         let may_sleep =
@@ -82,7 +83,7 @@ impl WatchdogLoop<'_> {
             return Some(self.time_to_lag_probe());
         }
         #[cfg(stack_capture)]
-        if proc_files::has_open_files() {
+        if proc_files::has_files_besides(self.tid) {
             return Some(CLOSE_FILES_AFTER);
         }
         None

@@ -142,14 +142,16 @@ pub(crate) fn close(process: Process, tid: i32) {
     OPEN.get().lock().threads.retain(|thread| !thread.is(process, tid));
 }
 
-/// Returns whether a file is open, except for the spare descriptor.
-pub(crate) fn has_open_files() -> bool {
-    !OPEN.get().lock().threads.is_empty()
+/// Returns whether files of threads are open besides those of the thread `tid`
+/// of this process.
+pub(crate) fn has_files_besides(tid: i32) -> bool {
+    OPEN.get().lock().threads.iter().any(|thread| !thread.is(Process::Own, tid))
 }
 
-/// Closes all files, except for the spare descriptor.
-pub(crate) fn close_all() {
-    OPEN.get().lock().threads.clear();
+/// Closes the files of all threads besides those of the thread `tid` of this
+/// process.
+pub(crate) fn close_all_besides(tid: i32) {
+    OPEN.get().lock().threads.retain(|thread| thread.is(Process::Own, tid));
 }
 
 /// Returns whether the program has enough descriptors besides this one. The

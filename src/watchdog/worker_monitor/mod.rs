@@ -98,6 +98,8 @@ impl WorkerMonitor {
         (self.is_parked() || polls_nothing())
             && !self.worker.has_ended()
             && self.progress == self.worker.progress()
+            // A thread pushes an event after the end of its poll.
+            && self.worker.events.is_empty()
     }
 
     /// Returns whether the thread has polled or unparked between the starts of
@@ -112,9 +114,16 @@ impl WorkerMonitor {
         self.readings.is_calm()
     }
 
-    /// Returns whether a poll is in progress that is recorded.
-    pub(crate) fn is_polling(&self) -> bool {
+    fn is_polling(&self) -> bool {
         self.worker.slot.is_polling()
+    }
+
+    /// Returns whether a recorded poll occupies the worker, or has begun or
+    /// ended since the start of the latest pass.
+    pub(crate) fn has_news(&self) -> bool {
+        (self.is_polling() && self.worker.taken_over_at().is_none())
+            || self.progress.0 != self.worker.progress().0
+            || !self.worker.events.is_empty()
     }
 
     /// Returns whether the park hook says that the thread is parked. A thread

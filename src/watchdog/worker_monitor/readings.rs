@@ -93,7 +93,7 @@ impl Readings {
         self.is_calm = last.is_some_and(|(_, last)| {
             let elapsed = clock.nanos(last.at, times.at);
             let ran = times.cpu_nanos.saturating_sub(last.cpu_nanos);
-            ran + self.expected_wait(elapsed) <= elapsed / CALM_DIVISOR
+            ran.saturating_add(self.expected_wait(elapsed)) <= elapsed / CALM_DIVISOR
         });
         self.latest = [Some((thread, times)), self.latest[0]];
     }
@@ -108,7 +108,10 @@ impl Readings {
     fn expected_wait(&self, nanos: u64) -> u64 {
         match self.run_queue_growth {
             (_, 0) => 0,
-            (grown, elapsed) => (u128::from(grown) * u128::from(nanos) / u128::from(elapsed)) as u64,
+            (grown, elapsed) => {
+                let wait = u128::from(grown) * u128::from(nanos) / u128::from(elapsed);
+                u64::try_from(wait).unwrap_or(u64::MAX)
+            }
         }
     }
 }
