@@ -27,10 +27,16 @@ const MAX_COLLECTED_STALLS: usize = 65_536;
 const MAX_COUNTED_FINDINGS: usize = 10_000;
 
 /// The stalls that were collected so far.
+///
+/// An ended stall is known by the time from the start of the scope to its own,
+/// and by its worker. The times of the wall clock differ a little between two
+/// documents, because the server converts them with a new reading each time.
 #[derive(Debug)]
 pub(crate) struct CollectedStalls {
-    ended: BTreeMap<(SystemTime, String), Stall>,
+    ended: BTreeMap<(Duration, String), Stall>,
     ongoing: Vec<Stall>,
+    /// The start of the scope in the latest answer.
+    scope_start: SystemTime,
     begin: SystemTime,
     findings: BTreeSet<String>,
 }
@@ -39,11 +45,15 @@ impl CollectedStalls {
     /// Returns an empty collection. It will ignore stalls that end before
     /// `begin`, a time of the server's clock.
     pub(crate) const fn since(begin: SystemTime) -> Self {
-        Self { ended: BTreeMap::new(), ongoing: Vec::new(), begin, findings: BTreeSet::new() }
+        let scope_start = SystemTime::UNIX_EPOCH;
+        Self { ended: BTreeMap::new(), ongoing: Vec::new(), scope_start, begin, findings: BTreeSet::new() }
     }
 
-    /// Adds an answer, which may contain known stalls again.
-    pub(crate) fn add(&mut self, stalls: Vec<Stall>) {
+    /// Adds the stalls of an answer, which may contain known ones again, and the
+    /// start of the scope in the same answer.
+    pub(crate) fn add(&mut self, stalls: Vec<Stall>, scope_start: Option<SystemTime>) {
+        let scope_start = scope_start.unwrap_or(SystemTime::UNIX_EPOCH);
+        self.scope_start = scope_start;
         self.ongoing.clear();
         for stall in stalls {
             let has_ended_before = stall.end.is_some_and(|end| end < self.begin);
@@ -56,7 +66,8 @@ impl CollectedStalls {
                 None => self.ongoing.push(stall),
                 Some(end) if end < self.begin => {}
                 Some(_) => {
-                    let key = (stall.start, stall.worker.clone());
+                    let since_start = stall.start.duration_since(scope_start).unwrap_or_default();
+                    let key = (since_start, stall.worker.clone());
                     if self.ended.len() < MAX_COLLECTED_STALLS || self.ended.contains_key(&key) {
                         self.ended.insert(key, stall);
                     }
@@ -65,9 +76,17 @@ impl CollectedStalls {
         }
     }
 
-    /// Returns all stalls, sorted by start time.
+    /// Returns all stalls, sorted by start time. All times are by the latest
+    /// answer's reading of the wall clock.
     pub(crate) fn into_all(self) -> Vec<Stall> {
-        let mut stalls: Vec<_> = self.ended.into_values().chain(self.ongoing).collect();
+        let scope_start = self.scope_start;
+        let ended = self.ended.into_iter().map(|((since_start, _), mut stall)| {
+            let duration = stall.end.and_then(|end| end.duration_since(stall.start).ok());
+            stall.start = scope_start + since_start;
+            stall.end = duration.map(|duration| stall.start + duration);
+            stall
+        });
+        let mut stalls: Vec<_> = ended.chain(self.ongoing).collect();
         stalls.sort_by_key(|stall| stall.start);
         stalls
     }
@@ -128,7 +147,7 @@ async fn collect(
         tokio::select! {
             answer = telemetry.stalls(since) => if let Ok(answer) = answer {
                 since = answer.now.checked_sub(QUERY_OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
-                stalls.add(answer.stalls);
+                stalls.add(answer.stalls, answer.scope_start);
                 finding_count.store(stalls.findings.len(), Ordering::Relaxed);
             },
             _ = &mut stopped => return stalls,
@@ -153,9 +172,11 @@ mod tests {
     #[test]
     fn a_repeated_stall_is_kept_once_and_an_ongoing_one_is_replaced() {
         let mut stalls = CollectedStalls::since(unix_time::from_nanos(100));
-        stalls.add(vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")]);
-        stalls.add(vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")]);
-        stalls.add(vec![stall(150, None, "0")]);
+        let first = vec![stall(10, Some(99), "0"), stall(90, Some(110), "0"), stall(120, None, "1")];
+        stalls.add(first, Some(unix_time::from_nanos(5)));
+        let second = vec![stall(90, Some(110), "0"), stall(90, Some(130), "1"), stall(120, Some(140), "1")];
+        stalls.add(second, Some(unix_time::from_nanos(5)));
+        stalls.add(vec![stall(150, None, "0")], Some(unix_time::from_nanos(5)));
         assert_eq!(stalls.findings.len(), 1);
         let all: Vec<_> = stalls
             .into_all()
@@ -166,10 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_is_kept_once_although_two_answers_give_its_time_differently() {
+        let mut stalls = CollectedStalls::since(SystemTime::UNIX_EPOCH);
+        for jitter in [0, 37, 12] {
+            let scope_start = unix_time::from_nanos(1_000 + jitter);
+            stalls.add(vec![stall(5_000 + jitter, Some(6_000 + jitter), "0")], Some(scope_start));
+        }
+        let all = stalls.into_all();
+        assert_eq!((all.len(), all[0].start), (1, unix_time::from_nanos(5_012)));
+        assert_eq!(all[0].end, Some(unix_time::from_nanos(6_012)));
+    }
+
+    #[test]
     fn the_number_of_stalls_is_bounded() {
         let mut stalls = CollectedStalls::since(SystemTime::UNIX_EPOCH);
         for start in 0..MAX_COLLECTED_STALLS as u64 + 10 {
-            stalls.add(vec![stall(start, Some(start + 1), "0")]);
+            stalls.add(vec![stall(start, Some(start + 1), "0")], None);
         }
         assert_eq!(stalls.into_all().len(), MAX_COLLECTED_STALLS);
     }

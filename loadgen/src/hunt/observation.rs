@@ -103,7 +103,7 @@ impl Observation {
         let mut collected = self.collector.stop().await;
         let mut stalls =
             self.telemetry.stalls(unix_time::from_nanos(self.first_exchange.server_unix_ns)).await?;
-        collected.add(std::mem::take(&mut stalls.stalls));
+        collected.add(std::mem::take(&mut stalls.stalls), stalls.scope_start);
         stalls.stalls = collected.into_all();
         let clock = Alignment::new(self.first_exchange, self.telemetry.time().await?);
         let tail = slow.map(|slow| explain(slow, &stalls.stalls, &findings, &clock));

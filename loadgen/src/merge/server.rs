@@ -1,7 +1,7 @@
 //! Merges what several shards report about the same server.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use loopscope::{FindingsDocument, Stall, StallsDocument};
 
@@ -56,9 +56,13 @@ fn findings(shards: &[Shard]) -> Option<FindingsDocument> {
 fn stalls(shards: &[Shard]) -> Option<StallsDocument> {
     let documents = || shards.iter().filter_map(|shard| shard.report.stalls.as_ref());
     let mut merged = documents().max_by_key(|document| document.now)?.clone();
-    let all = documents().flat_map(|document| &document.stalls);
-    let by_start_and_worker: BTreeMap<(SystemTime, &str), &Stall> =
-        all.map(|stall| ((stall.start, &*stall.worker), stall)).collect();
+    // Each document converts its times with its own reading of the wall clock.
+    let all = documents().flat_map(|document| {
+        let scope_start = document.scope_start.unwrap_or(SystemTime::UNIX_EPOCH);
+        let since_start = move |stall: &Stall| stall.start.duration_since(scope_start).unwrap_or_default();
+        document.stalls.iter().map(move |stall| ((since_start(stall), &*stall.worker), stall))
+    });
+    let by_start_and_worker: BTreeMap<(Duration, &str), &Stall> = all.collect();
     merged.stalls = by_start_and_worker.into_values().cloned().collect();
     Some(merged)
 }
