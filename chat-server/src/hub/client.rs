@@ -115,7 +115,7 @@ impl Client {
     /// Returns a line from the client: its prefix, and then these parts.
     pub(super) fn line(&self, parts: &[&[u8]]) -> OutputLine {
         let prefix = self.prefix();
-        OutputLine::new(&[&[b":", &prefix[..]], parts].concat()).from_account(self.account.as_deref())
+        OutputLine::new(&[&[b":", &prefix[..]], parts].concat()).with_account(self.account.as_deref())
     }
 
     pub(super) fn modes(&self) -> String {

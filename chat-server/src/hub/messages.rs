@@ -200,7 +200,7 @@ impl OutgoingMessage<'_> {
         let colon: &[u8] = if self.command == Command::Tagmsg { b"" } else { b" :" };
         let line =
             OutputLine::with_tags(&[b":", &self.prefix, b" ", command, b" ", target, colon, text, end], tags)
-                .from_account(self.account.as_deref());
+                .with_account(self.account.as_deref());
         let (sent, all) = (text.len() + end.len(), self.text.len());
         if self.wants_echo {
             // It shows what the receivers get.

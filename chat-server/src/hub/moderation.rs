@@ -86,7 +86,7 @@ impl HubState {
         let reason = truncate(reason.unwrap_or(&kicker_nick), MAX_KICK_REASON_BYTES);
         let line =
             [b":", &kicker_prefix[..], b" KICK ", &channel.name, b" ", target.nick_or_star(), b" :", reason];
-        let line = OutputLine::new(&line).from_account(account.as_deref());
+        let line = OutputLine::new(&line).with_account(account.as_deref());
         replies.push_copy(&line);
         self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
@@ -139,7 +139,7 @@ impl HubState {
             b" :",
             &channel.name,
         ])
-        .from_account(account.as_deref());
+        .with_account(account.as_deref());
         self.delivery.send(target.id, &target.outbox, &line, 1);
     }
 }

@@ -47,7 +47,7 @@ impl OutputLine {
     }
 
     /// Returns the line with the account of the user that it comes from.
-    pub(crate) fn from_account(self, account: Option<&[u8]>) -> Self {
+    pub(crate) fn with_account(self, account: Option<&[u8]>) -> Self {
         Self { account: account.map(Into::into), ..self }
     }
 
