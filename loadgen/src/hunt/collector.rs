@@ -49,8 +49,8 @@ impl CollectedStalls {
         Self { ended: BTreeMap::new(), ongoing: Vec::new(), scope_start, begin, findings: BTreeSet::new() }
     }
 
-    /// Adds the stalls of an answer, which may contain known ones again, and the
-    /// start of the scope in the same answer.
+    /// Adds the stalls of an answer, which may contain known ones again, and
+    /// the start of the scope in the same answer.
     pub(crate) fn add(&mut self, stalls: Vec<Stall>, scope_start: Option<SystemTime>) {
         let scope_start = scope_start.unwrap_or(SystemTime::UNIX_EPOCH);
         self.scope_start = scope_start;
