@@ -45,6 +45,18 @@ fn logins_without_an_answer_are_censored_samples() {
     assert!(outcome.count("/load/failures/timeout") >= 2);
 }
 
+/// A target that refuses all logins at once is not the fastest one.
+#[test]
+fn a_login_that_is_refused_counts_as_long_as_the_timeout() {
+    let refusal = "ERROR :Closing Link: (Server full)\r\n";
+    let server = Server::start(Faults { welcomes: Some(10), refusal, ..Faults::default() });
+    let outcome = run(server.address, &["--storm", "200ms:20%", "--timeout", "20s"]);
+    let count = |field: &str| outcome.count(&format!("/load/logins/storms/{field}"));
+    assert!(count("failed") >= 2 && count("ready") == 0, "{}", outcome.stderr);
+    let median = outcome.number("/load/logins/storms/latency/p50_seconds");
+    assert!(median >= 20.0, "{median}");
+}
+
 #[test]
 fn each_connection_logs_in_with_its_account() {
     let server = Server::start(Faults::default());

@@ -35,7 +35,7 @@ pub(crate) struct StormRecord {
     /// Number of storms.
     pub(crate) storms: u64,
     /// Logins that were due. One that is not over when the next storm begins
-    /// goes on; it is not due again.
+    /// goes on; then it is due again once, for the newest storm.
     pub(crate) due: u64,
     /// Those of them that ended with a connection that is ready.
     pub(crate) ready: u64,
@@ -129,6 +129,12 @@ impl LoginRecorder {
     /// Returns the durations of all TLS handshakes.
     pub(crate) fn handshake(&self) -> Histogram<u64> {
         lock(&self.handshake).clone()
+    }
+
+    /// Returns whether each login of a storm that has begun is over.
+    pub(crate) fn are_storms_over(&self) -> bool {
+        let storms = lock(&self.storms);
+        storms.due == storms.ready + storms.failed + storms.unfinished
     }
 
     /// Returns what happened in the storms.

@@ -153,12 +153,14 @@ async fn send(
     }
 }
 
-/// Waits for deliveries that have not arrived yet, for at most the drain time.
+/// Waits for deliveries that have not arrived yet, and for logins of storms,
+/// for at most the drain time.
 async fn drain(state: &RunState, progress: &mut Progress) {
     let end = Instant::now() + state.plan.drain;
     while Instant::now() < end {
         let live = state.live.view();
-        if live.delivered >= live.awaited || live.open == 0 {
+        let is_complete = live.delivered >= live.awaited && state.logins.are_storms_over();
+        if is_complete || live.open == 0 {
             break;
         }
         progress.show("draining", state);

@@ -110,7 +110,7 @@ async fn run_clients(
         let (state, connector, orders) = (Arc::clone(&state), connector.clone(), orders.clone());
         let at = begin + state.plan.storm_connect_delay(index);
         let id = state.plan.connections + index;
-        let client = StormClient { state, connector, id, orders, logins: 0 };
+        let client = StormClient { state, connector, id, orders, logins: 0, free_since: Instant::now() };
         tasks.spawn(client.run(at, opened_sender.clone()));
     }
     drop((orders.clone(), opened_sender));
@@ -125,6 +125,9 @@ struct StormClient {
     id: usize,
     orders: watch::Receiver<Order>,
     logins: u64,
+    /// When the latest login was over. A storm that began before is late
+    /// because of the target, not of the generator.
+    free_since: Instant,
 }
 
 impl StormClient {
@@ -188,14 +191,18 @@ impl StormClient {
     async fn log_in_again(&mut self, due: Instant) -> Option<Session> {
         let recorder = Arc::clone(&self.state);
         let due_ns = recorder.since_start(due.into_std());
-        recorder.logins.on_storm_start(due.elapsed());
+        recorder.logins.on_storm_start(due.max(self.free_since).elapsed());
         let opened = self.open(due).await;
-        let outcome = match &opened {
-            Some(Ok(_)) => LoginOutcome::Ready,
-            Some(Err(_)) => LoginOutcome::Failed,
-            None => LoginOutcome::Unfinished,
+        self.free_since = Instant::now();
+        // A login that fails or does not end counts as one that takes at least
+        // as long as was waited for it. Otherwise a target that refuses all
+        // logins at once would be the fastest.
+        let (outcome, shortest) = match &opened {
+            Some(Ok(_)) => (LoginOutcome::Ready, Duration::ZERO),
+            Some(Err(_)) => (LoginOutcome::Failed, recorder.plan.timeout),
+            None => (LoginOutcome::Unfinished, recorder.plan.drain),
         };
-        recorder.logins.on_storm_end(outcome, due_ns, due.elapsed());
+        recorder.logins.on_storm_end(outcome, due_ns, due.elapsed().max(shortest));
         opened.and_then(|opened| self.counted(opened))
     }
 

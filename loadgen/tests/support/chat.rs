@@ -35,6 +35,8 @@ pub(crate) struct Faults {
     pub(crate) closes_after: Option<u64>,
     /// Stops to welcome clients after this number of them.
     pub(crate) welcomes: Option<u64>,
+    /// What clients get instead of a welcome.
+    pub(crate) refusal: &'static str,
 }
 
 impl Default for Faults {
@@ -45,6 +47,7 @@ impl Default for Faults {
             freeze: None,
             closes_after: None,
             welcomes: None,
+            refusal: "",
         }
     }
 }
@@ -182,7 +185,7 @@ impl Hub {
     fn welcome(&mut self, nick: &str) -> String {
         self.counts.welcomed += 1;
         if self.faults.welcomes.is_some_and(|limit| self.counts.welcomed > limit) {
-            return String::new();
+            return self.faults.refusal.to_owned();
         }
         format!("PING :are you there\r\n:fake 001 {nick} :welcome\r\n:fake 422 {nick} :no motd\r\n")
     }

@@ -32,17 +32,18 @@ pub(crate) struct Storms {
     /// Number of storms.
     pub(crate) storms: u64,
     /// Logins that were due. One that is not over when the next storm begins
-    /// goes on; it is not due again.
+    /// goes on; then it is due again once, for the newest storm.
     pub(crate) due: u64,
     pub(crate) ready: u64,
     pub(crate) failed: u64,
     /// Logins that the end of the run interrupted.
     pub(crate) unfinished: u64,
-    /// From the storm to the end of the login; a login that failed or was
-    /// interrupted is a censored sample.
+    /// From the storm to the end of the login. A login that failed counts with
+    /// at least the timeout, and one that was interrupted with at least the
+    /// drain time.
     pub(crate) latency: Option<Timing>,
-    /// From the storm to the begin of the connection: the generator's own
-    /// lateness. It is a part of `latency`.
+    /// From the storm, or the end of the login before it, to the begin of the
+    /// connection: the generator's own lateness. It is a part of `latency`.
     pub(crate) start_lag: Option<Timing>,
 }
 
