@@ -237,6 +237,8 @@ async fn the_shutdown_ends_handshakes_and_tells_secure_clients() {
     let mut ada = connect(&server, &der).await.expect("a handshake");
     ada.register("ada").await;
     let mut silent = half_open(&server).await;
+    // Connections are accepted in order, so `silent` is accepted as well.
+    let _later = connect(&server, &der).await.expect("a handshake");
     server.stop().await;
     assert_eq!(silent.read_u8().await.expect_err("the end").kind(), io::ErrorKind::UnexpectedEof);
     let lines = ada.lines_until_end().await;

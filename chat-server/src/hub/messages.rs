@@ -17,6 +17,7 @@ use crate::irc::numeric::{
 use crate::irc::reply::{OutputLine, Replies};
 use crate::irc::tags::{MessageTags, client_only};
 use crate::services::history::ChannelMessage;
+use crate::services::history_store::MAX_STORED_TAG_BYTES;
 use crate::services::line_checks::LineChecks;
 use crate::services::stored_message::StoredMessage;
 
@@ -137,8 +138,10 @@ impl HubState {
         // A CTCP request is not part of the conversation, so the history skips
         // it.
         if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
-            let (sender, text, tags) =
-                (outgoing.prefix[..].into(), outgoing.text.into(), outgoing.tags.clone());
+            let (sender, text) = (outgoing.prefix[..].into(), outgoing.text.into());
+            // Longer ones are not stored, and would take memory until then.
+            let is_stored = outgoing.tags.len() <= MAX_STORED_TAG_BYTES;
+            let tags = if is_stored { outgoing.tags.clone() } else { Box::default() };
             let message = StoredMessage { id, time: now, sender, text, tags };
             for_history.push(ChannelMessage { channel: key.clone(), message });
         }

@@ -12,12 +12,12 @@ impl HubState {
             replies.standard(ERR_NOPRIVILEGES, &[]);
             return CommandOutcome::Done;
         }
-        replies.standard(RPL_REHASHING, &[b"certificate"]);
         CommandOutcome::Reload
     }
 
     /// Sends the result of the reload.
     pub(super) fn send_reloaded(&self, sentence: &str, replies: &mut Replies) {
+        replies.standard(RPL_REHASHING, &[b"certificate"]);
         let target = replies.target().to_vec();
         // A path may contain any character.
         let sentence = sentence.replace(|it: char| it.is_control(), "?");

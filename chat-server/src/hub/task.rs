@@ -155,7 +155,7 @@ impl HubState {
         let command = Command::from_word(message.command);
         let client = self.clients.get(&id);
         let is_registered = client.is_some_and(|client| client.is_registered);
-        if client.is_some_and(|client| client.capabilities.labeled_response) {
+        if client.is_some_and(|client| client.capabilities.labeled_response && client.capabilities.batch) {
             replies.set_label(tags::label(message.tags).map(Into::into));
         }
         // irssi sends an empty JOIN first, to find out whether it is connected

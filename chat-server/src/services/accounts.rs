@@ -82,7 +82,7 @@ impl Accounts {
         let known = Mutex::new(KnownAccounts { by_name: HashMap::new(), stamp: None });
         let store = AccountStore::new(directory);
         let accounts = Self { store, known, file_access: Default::default(), verifier, limit, metrics };
-        accounts.reload().await?;
+        accounts.load().await?;
         Ok(accounts)
     }
 
@@ -156,7 +156,12 @@ impl Accounts {
         if self.is_current().await {
             return;
         }
-        if let Err(error) = self.reload().await {
+        let _file_access = self.file_access.lock().await;
+        // Another client may have read it while this one waited.
+        if self.is_current().await {
+            return;
+        }
+        if let Err(error) = self.load().await {
             tracing::warn!("cannot read the accounts: {error:#}");
         }
     }
@@ -168,8 +173,8 @@ impl Accounts {
         !matches!(stamp, Ok(Ok(stamp)) if self.known().stamp != Some(stamp))
     }
 
-    async fn reload(&self) -> anyhow::Result<()> {
-        let _file_access = self.file_access.lock().await;
+    /// Reads the file. Nobody else accesses it, or its caller has the lock.
+    async fn load(&self) -> anyhow::Result<()> {
         let store = self.store.clone();
         let (accounts, stamp) = loopscope::spawn_blocking("account-load", move || store.load()).await??;
         let mut known = self.known();

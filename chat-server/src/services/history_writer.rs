@@ -24,7 +24,7 @@ use crate::services::stored_message::StoredMessage;
 /// Maximum queued requests, and maximum requests of one batch.
 pub(super) const MAX_QUEUED_REQUESTS: usize = 8192;
 /// Maximum messages that wait for the disk after a failed commit. The longest
-/// ones take about 5 MB.
+/// ones take about 10 MB.
 const MAX_WAITING_LINES: usize = 8192;
 /// Time in which messages are collected for one commit.
 pub(super) const BATCH_INTERVAL: Duration = Duration::from_secs(1);
