@@ -2,48 +2,24 @@
 #![cfg(unix)]
 #![allow(missing_docs)]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use support::program::Program;
 
-/// A server in its own process. Dropping it kills the process.
-struct Server {
-    process: Child,
-    address: String,
-}
+struct Server(Program);
 
 impl Server {
     fn start(directory: &Path) -> Self {
-        // A write beyond the file-size limit must fail instead of ending the
-        // process; see `limit_file_size`.
-        let mut process = Command::new("sh")
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_chat-server")])
-            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--account-registration=1000/h", "--data-dir"])
-            .arg(directory)
-            .env_remove("RUST_LOG")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it runs");
-        let mut ready = String::new();
-        let stdout = process.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut ready).expect("a line");
-        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("irc="));
-        Self { address: address.expect(&ready).to_owned(), process }
-    }
-
-    /// Returns a connection that has sent `lines`.
-    fn client(&self, lines: &str) -> BufReader<TcpStream> {
-        let stream = TcpStream::connect(&self.address).expect("accepted");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-        let mut client = BufReader::new(stream);
-        say(&mut client, lines);
-        client
+        let data_dir = format!("--data-dir={}", directory.display());
+        let flags = ["--listen=127.0.0.1:0", "--telemetry=off", "--account-registration=1000/h", &data_dir];
+        Self(Program::start_with_file_size_limit(flags))
     }
 
     /// Returns whether a client can log in. Accounts have their name as their
@@ -51,27 +27,15 @@ impl Server {
     fn admits(&self, account: &str) -> bool {
         let message = STANDARD.encode(format!("\0{account}\0{account}"));
         let lines = format!("CAP REQ :sasl\r\nAUTHENTICATE PLAIN\r\nAUTHENTICATE {message}");
-        let reply = until(&mut self.client(&lines), &[" 903 ", " 904 "]);
+        let reply = until(&mut self.0.client(&lines), &[" 903 ", " 904 "]);
         reply.contains(" 903 ")
     }
 
     /// Returns the reply to a registration.
     fn register(&self, account: &str) -> String {
         let lines = format!("NICK {account}\r\nREGISTER * * {account}");
-        until(&mut self.client(&lines), &[" REGISTER "])
+        until(&mut self.0.client(&lines), &[" REGISTER "])
     }
-}
-
-impl Drop for Server {
-    /// Sends SIGKILL, so that the server cannot clean up.
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn say(client: &mut BufReader<TcpStream>, lines: &str) {
-    client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("sent");
 }
 
 /// Returns the first line that contains one of `parts`.
@@ -122,25 +86,16 @@ fn a_full_disk_refuses_an_account_and_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path());
     assert!(server.register("first1").contains(" REGISTER SUCCESS "));
-    limit_file_size(&server, Some(0));
+    server.0.limit_file_size(Some(0));
     let refused = server.register("second");
     assert!(refused.contains(" FAIL REGISTER TEMPORARILY_UNAVAILABLE second "), "{refused}");
     assert!(server.admits("first1"));
-    limit_file_size(&server, None);
+    server.0.limit_file_size(None);
     assert!(server.register("second").contains(" REGISTER SUCCESS "));
     assert!(server.admits("first1") && server.admits("second"));
     drop(server);
     let server = Server::start(directory.path());
     assert!(server.admits("first1") && server.admits("second"));
-}
-
-/// Lets all writes of the server to files fail, or lifts that limit.
-#[cfg(target_os = "linux")]
-fn limit_file_size(server: &Server, bytes: Option<u64>) {
-    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    let limit = Rlimit { current: bytes.or(maximum), maximum };
-    prlimit(Some(Pid::from_child(&server.process)), Resource::Fsize, limit).expect("set");
 }
 
 #[test]

@@ -5,12 +5,11 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use support::program::Program;
 use support::tls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -21,40 +20,12 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 /// there.
 const MAX_HANDSHAKES: u32 = 200;
 
-/// A running program. It is killed when the test ends.
-struct Program {
-    child: Child,
-    ready: String,
-}
-
-impl Program {
-    fn start(directory: &Path, flags: &[&str]) -> Self {
-        let data_dir = format!("--data-dir={}", directory.display());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chat-server"))
-            .args(["--listen=127.0.0.1:0", "--tls-listen=127.0.0.1:0", "--tls-self-signed", "--workers=2"])
-            .arg(data_dir)
-            .args(flags)
-            .env_remove("RUST_LOG")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it runs");
-        let mut ready = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
-        Self { child, ready }
-    }
-
-    fn address(&self, name: &str) -> SocketAddr {
-        let address = self.ready.split_whitespace().find_map(|word| word.strip_prefix(name));
-        address.expect(&self.ready).parse().expect("an address")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Returns a running program with a certificate of its own.
+fn start(directory: &Path, flags: &[&str]) -> Program {
+    let data_dir = format!("--data-dir={}", directory.display());
+    let tls =
+        ["--tls-listen=127.0.0.1:0", "--tls-self-signed", "--workers=2", "--listen=127.0.0.1:0", &data_dir];
+    Program::start([&tls[..], flags].concat())
 }
 
 fn certificate(directory: &Path) -> CertificateDer<'static> {
@@ -65,7 +36,7 @@ fn certificate(directory: &Path) -> CertificateDer<'static> {
 async fn sighup_reads_the_certificate_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path();
-    let program = Program::start(directory, &["--telemetry=off"]);
+    let program = start(directory, &["--telemetry=off"]);
     let address = program.address("ircs=");
     let mut ada = tls::client(tls::connect(address, &certificate(directory)).await.expect("a handshake"));
     ada.register("ada").await;
@@ -104,7 +75,7 @@ async fn the_certificate_mistake_is_found_at_its_line() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path();
     let inject = ["--telemetry=127.0.0.1:0", "--inject=certificate=300ms@100%", "--threshold=50ms"];
-    let program = Program::start(directory, &inject);
+    let program = start(directory, &inject);
     let trusted = certificate(directory);
     let mut document = serde_norway::Value::Null;
     for _ in 0..MAX_HANDSHAKES {

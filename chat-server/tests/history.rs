@@ -2,57 +2,30 @@
 #![cfg(unix)]
 #![allow(missing_docs)]
 
-use std::io::{BufRead, BufReader, Write};
+mod support;
+
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A server in its own process. Dropping it kills the process.
-struct Server {
-    process: Child,
-    address: String,
-}
+use support::program::{Program, say};
+
+struct Server(Program);
 
 impl Server {
     fn start(directory: &Path) -> Self {
-        // A write beyond the file-size limit must fail instead of ending the
-        // process; see `limit_file_size`.
-        let mut process = Command::new("sh")
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_chat-server")])
-            .args(["--listen=127.0.0.1:0", "--telemetry=off", "--flood-limit=off", "--data-dir"])
-            .arg(directory)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it runs");
-        let mut ready = String::new();
-        let stdout = process.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut ready).expect("a line");
-        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("irc="));
-        Self { address: address.expect(&ready).to_owned(), process }
+        let data_dir = format!("--data-dir={}", directory.display());
+        let flags = ["--listen=127.0.0.1:0", "--telemetry=off", "--flood-limit=off", &data_dir];
+        Self(Program::start_with_file_size_limit(flags))
     }
 
     /// Returns a registered client in `#a`.
     fn member(&self) -> BufReader<TcpStream> {
-        let stream = TcpStream::connect(&self.address).expect("accepted");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-        let mut client = BufReader::new(stream);
-        say(&mut client, "NICK ada\r\nUSER ada 0 * :Ada\r\nJOIN #a");
+        let mut client = self.0.client("NICK ada\r\nUSER ada 0 * :Ada\r\nJOIN #a");
         until(&mut client, " 366 ");
         client
     }
-}
-
-impl Drop for Server {
-    /// Sends SIGKILL, so that the server cannot clean up.
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn say(client: &mut BufReader<TcpStream>, lines: &str) {
-    client.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("sent");
 }
 
 /// Returns all lines up to the first that contains `part`.
@@ -77,15 +50,6 @@ fn history(client: &mut BufReader<TcpStream>) -> Vec<String> {
     texts.filter(|text| text != "<ada> may be lost").collect()
 }
 
-/// Lets all writes of the server to files fail, or lifts that limit.
-#[cfg(target_os = "linux")]
-fn limit_file_size(server: &Server, bytes: Option<u64>) {
-    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    let limit = Rlimit { current: bytes.or(maximum), maximum };
-    prlimit(Some(Pid::from_child(&server.process)), Resource::Fsize, limit).expect("set");
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn the_history_keeps_what_the_disk_refuses_and_stores_it_later() {
@@ -94,7 +58,7 @@ fn the_history_keeps_what_the_disk_refuses_and_stores_it_later() {
     let mut ada = server.member();
     say(&mut ada, "PRIVMSG #a :before");
     assert_eq!(history(&mut ada), ["<ada> before"]);
-    limit_file_size(&server, Some(0));
+    server.0.limit_file_size(Some(0));
     let mut expected = vec!["<ada> before".to_owned()];
     for number in 0..61 {
         say(&mut ada, &format!("PRIVMSG #a :{number}"));
@@ -110,7 +74,7 @@ fn the_history_keeps_what_the_disk_refuses_and_stores_it_later() {
     // The chat itself goes on.
     say(&mut ada, "PRIVMSG ada :hello");
     until(&mut ada, " PRIVMSG ada :hello");
-    limit_file_size(&server, None);
+    server.0.limit_file_size(None);
     loop {
         say(&mut ada, "HISTORY #a 100\r\nPING end");
         let answer = until(&mut ada, " PONG ");
@@ -200,9 +164,7 @@ fn only_members_can_read_the_history() {
     }
     say(&mut ada, "HISTORY #a 99999999999999999999999");
     assert_eq!(until(&mut ada, " :End of history").len(), 2, "all lines that exist");
-    let mut bob = BufReader::new(TcpStream::connect(&server.address).expect("accepted"));
-    bob.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-    say(&mut bob, "NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");
+    let mut bob = server.0.client("NICK bob\r\nUSER bob 0 * :Bob\r\nHISTORY #a\r\nPING end");
     let answers = until(&mut bob, "PONG").join("\n");
     assert!(answers.contains(" 442 bob #a ") && !answers.contains("secret"), "{answers}");
 }

@@ -2,6 +2,8 @@
 //! lines, never for a fixed time.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(unix)]
+pub mod program;
 pub mod tls;
 
 use std::time::Duration;
