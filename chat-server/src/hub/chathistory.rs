@@ -14,7 +14,7 @@ use crate::irc::ctcp::MessageText;
 use crate::irc::message::Message;
 use crate::irc::names::NameKey;
 use crate::irc::reply::Replies;
-use crate::irc::tags::{MessageTags, push_tag, time_tag};
+use crate::irc::tags::{self, MessageTags, push_tag, time_tag};
 use crate::services::history_query::{HistoryPage, HistoryRead, LineQuery, Position, Selection, TargetQuery};
 use crate::services::stored_message::StoredMessage;
 
@@ -183,7 +183,7 @@ fn send_line(server: &[u8], channel: &[u8], line: StoredMessage, batch: &[u8], r
         return;
     }
     let own_tags = MessageTags { time: line.time, id: line.id, client_only: line.tags };
-    let own_tags = own_tags.encode(replies.kinds());
+    let own_tags = tags::encode(replies.kinds(), None, Some(&own_tags));
     if !own_tags.is_empty() {
         push_tag(&mut tags, &own_tags);
     }

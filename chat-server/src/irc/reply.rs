@@ -9,7 +9,7 @@ use crate::irc::numeric::{
     ERR_CHANOPRIVSNEEDED, ERR_NEEDMOREPARAMS, ERR_NOSUCHCHANNEL, ERR_NOSUCHNICK, ERR_NOTONCHANNEL, Numeric,
     StandardReply,
 };
-use crate::irc::tags::{MessageTags, TagKinds, account_tag, push_tag, time_tag};
+use crate::irc::tags::{self, MessageTags, TagKinds, time_tag};
 use crate::irc::truncate::truncate;
 
 /// Maximum bytes of a parameter that is not the last one. Parameters that the
@@ -71,20 +71,10 @@ impl OutputLine {
         };
         let form = usize::from(kinds.bits()).checked_sub(1).filter(|_| !self.is_complete);
         let Some(form) = form else { return &self.plain };
-        self.tagged[form]
-            .get_or_init(|| [b"@", &self.encode_tags(kinds)[..], b" ", &self.plain].concat().into())
-    }
-
-    fn encode_tags(&self, kinds: TagKinds) -> Vec<u8> {
-        let time = || self.tags.as_ref().map_or_else(SystemTime::now, |tags| tags.time);
-        let mut tags = if kinds.time { time_tag(time()) } else { Vec::new() };
-        if let Some(account) = self.account.as_ref().filter(|_| kinds.account) {
-            push_tag(&mut tags, &account_tag(account));
-        }
-        if let Some(own) = self.tags.as_ref().filter(|_| kinds.message) {
-            own.push_own(&mut tags);
-        }
-        tags
+        self.tagged[form].get_or_init(|| {
+            let tags = tags::encode(kinds, self.account.as_deref(), self.tags.as_ref());
+            [b"@", &tags[..], b" ", &self.plain].concat().into()
+        })
     }
 }
 

@@ -40,28 +40,26 @@ impl TagKinds {
     }
 }
 
-impl MessageTags {
-    /// Returns the tags of these kinds, without `@`.
-    pub(crate) fn encode(&self, kinds: TagKinds) -> Vec<u8> {
-        let mut tags = if kinds.time { time_tag(self.time) } else { Vec::new() };
-        if kinds.message {
-            self.push_own(&mut tags);
-        }
-        tags
+/// Returns the tags of these kinds, without `@`, for a line from the user of
+/// `account`. A line that is no message has the present time.
+pub(crate) fn encode(kinds: TagKinds, account: Option<&[u8]>, message: Option<&MessageTags>) -> Vec<u8> {
+    let time = || message.map_or_else(SystemTime::now, |message| message.time);
+    let mut tags = if kinds.time { time_tag(time()) } else { Vec::new() };
+    if let Some(account) = account.filter(|_| kinds.account) {
+        push_tag(&mut tags, &account_tag(account));
     }
-
-    /// Appends the tags that only a message has.
-    pub(crate) fn push_own(&self, tags: &mut Vec<u8>) {
-        push_tag(tags, format!("msgid={}", self.id).as_bytes());
-        if !self.client_only.is_empty() {
-            push_tag(tags, &self.client_only);
+    if let Some(message) = message.filter(|_| kinds.message) {
+        push_tag(&mut tags, format!("msgid={}", message.id).as_bytes());
+        if !message.client_only.is_empty() {
+            push_tag(&mut tags, &message.client_only);
         }
     }
+    tags
 }
 
 /// Returns `account=…`. A name is a nick, so a backslash is the only character
 /// to escape.
-pub(crate) fn account_tag(name: &[u8]) -> Vec<u8> {
+fn account_tag(name: &[u8]) -> Vec<u8> {
     let mut tag = b"account=".to_vec();
     for &byte in name {
         if byte == b'\\' {
@@ -161,7 +159,7 @@ mod tests {
             (3, "time=2023-11-14T22:13:20.123Z;msgid=7;+a=b"),
         ] {
             let kinds = TagKinds::from_bits(bits);
-            assert_eq!((kinds.bits(), &tags.encode(kinds)[..]), (bits, expected.as_bytes()));
+            assert_eq!((kinds.bits(), &encode(kinds, None, Some(&tags))[..]), (bits, expected.as_bytes()));
         }
     }
 }
