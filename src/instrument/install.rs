@@ -125,6 +125,7 @@ fn on_park(context: &HookContext) {
     current::with_existing_poll_stack(&context.recorder, |polls| {
         polls.check_runtime();
         polls.discard(PollSource::Thread);
+        // A thread that parks is in no poll: no hook has reported the end.
         polls.forget_skipped();
         #[cfg(tokio_unstable)]
         if polls.source() == context.source() {

@@ -45,7 +45,7 @@ impl RecordingLevel {
     /// Returns whether polls are recorded in full.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.bits.load(Relaxed) & (DETECT | PAUSED) == 0
+        is_full(self.bits.load(Relaxed))
     }
 
     #[inline]
@@ -77,8 +77,7 @@ impl RecordingLevel {
     /// not.
     pub(crate) fn full_since(&self) -> Option<Ticks> {
         // Read second: it is written before the level becomes full.
-        let is_full = self.bits.load(Acquire) & (DETECT | PAUSED) == 0;
-        is_full.then(|| self.full_since.load(Acquire))
+        is_full(self.bits.load(Acquire)).then(|| self.full_since.load(Acquire))
     }
 
     pub(crate) fn set_recording(&self, recording: Recording, clock: &Clock) {
@@ -90,7 +89,6 @@ impl RecordingLevel {
     }
 
     fn change(&self, clock: &Clock, change: impl Fn(u8) -> u8) {
-        let is_full = |bits: u8| bits & (DETECT | PAUSED) == 0;
         let mut bits = self.bits.load(Acquire);
         loop {
             let changed = with_history(change(bits));
@@ -112,8 +110,14 @@ fn detect_bit(recording: Recording) -> u8 {
     }
 }
 
+/// Returns whether polls are recorded in full.
+#[inline]
+fn is_full(bits: u8) -> bool {
+    bits & (DETECT | PAUSED) == 0
+}
+
 fn with_history(bits: u8) -> u8 {
-    if bits & (DETECT | PAUSED) == 0 { bits | HAS_BEEN_FULL } else { bits }
+    if is_full(bits) { bits | HAS_BEEN_FULL } else { bits }
 }
 
 #[cfg(test)]

@@ -35,14 +35,15 @@ impl PollStack {
     #[cold]
     fn end_found(&self, found_at: Ticks) -> EndedPoll {
         let now = self.recorder.clock.ticks();
-        let end = self.worker.taken_over_at().unwrap_or(now);
+        let taken_over_at = self.worker.taken_over_at();
+        let end = taken_over_at.unwrap_or(now);
         let ActivePoll { seq, is_untimed, task, kind, .. } = self.worker.slot.end();
         let nanos = self.recorder.clock.nanos(found_at, end);
         if nanos >= self.recorder.threshold_nanos {
             self.worker.flight.push(PastPoll { start: found_at, end, kind });
             self.worker.events.push(LongEvent::Poll { seq, start: found_at, is_untimed, end, task, kind });
         }
-        EndedPoll { kind, nanos, is_taken_over: self.worker.taken_over_at().is_some() }
+        EndedPoll { kind, nanos, is_taken_over: taken_over_at.is_some() }
     }
 
     /// Takes over the poll in progress in the slot from
@@ -77,7 +78,7 @@ impl PollStack {
         }
     }
 
-    /// Forgets skipped polls whose end no hook has reported: the thread parks.
+    /// Forgets the skipped poll in progress, and all inside it.
     pub(crate) fn forget_skipped(&self) {
         if self.source.get() == PollSource::Skipped {
             self.source.set(PollSource::NoPoll);
@@ -95,11 +96,8 @@ impl PollStack {
     #[cold]
     pub(super) fn end_unrecorded(&self) {
         match self.unrecorded_polls.get() {
-            0 if self.source.get() == PollSource::Skipped => {
-                self.source.set(PollSource::NoPoll);
-                self.is_nested.set(false);
-            }
-            unrecorded => self.unrecorded_polls.set(unrecorded.saturating_sub(1)),
+            0 => self.forget_skipped(),
+            unrecorded => self.unrecorded_polls.set(unrecorded - 1),
         }
     }
 
