@@ -125,8 +125,8 @@ pub(crate) fn add_defaults(args: &mut HuntArgs) {
 
 /// Returns whether the embedded server is to make a mistake in TLS handshakes.
 fn needs_tls(args: &ServerArgs) -> bool {
-    let site = |text: &String| text.split(['=', '@']).next().map(str::to_owned);
-    args.inject.iter().filter_map(site).any(|site| site == "certificate" || site == "all")
+    let mut sites = args.inject.iter().filter_map(|text| text.split(['=', '@']).next());
+    sites.any(|site| matches!(site, "certificate" | "all"))
 }
 
 /// Returns the flags of the embedded server.
