@@ -6,13 +6,14 @@
 //! watched one, in rounds that take turns, and shows the median of the
 //! differences.
 
-use std::env;
+mod common;
+
 use std::future::Future;
-use std::hint::black_box;
 use std::iter;
 use std::pin::Pin;
 use std::time::Instant;
 
+use common::{read_nanos, rounds};
 use loopscope::{Named, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,7 +42,7 @@ const PLAIN: Shape = Shape { tasks: DEFAULT_TASKS, workers: 0, kinds: 0, nesting
 const NAMED: Shape = Shape { kinds: 1, nesting: 1, ..PLAIN };
 
 fn main() {
-    let rounds = rounds();
+    let rounds = rounds(DEFAULT_ROUNDS);
     let read = read_nanos();
     println!(
         "{POLLS} polls a round, {rounds} rounds in turn, ns per poll; a reading of the counter takes {read:.1} ns"
@@ -156,23 +157,7 @@ impl Future for Boxed {
     }
 }
 
-/// Returns the nanoseconds that one reading of the counter takes.
-fn read_nanos() -> f64 {
-    const READS: u32 = 1_000_000;
-    let clock = quanta::Clock::new();
-    let begin = Instant::now();
-    for _ in 0..READS {
-        black_box(clock.raw());
-    }
-    begin.elapsed().as_nanos() as f64 / f64::from(READS)
-}
-
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn rounds() -> usize {
-    let mut arguments = env::args().skip_while(|argument| argument != "--rounds").skip(1);
-    arguments.next().map_or(DEFAULT_ROUNDS, |n| n.parse().expect("--rounds takes a number"))
 }

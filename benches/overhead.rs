@@ -10,17 +10,19 @@
 //! machine. So the tables also show what is added as readings and a rest: only
 //! the rest can be compared between machines.
 
-use std::env;
+mod common;
+
 use std::future::Future;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use common::{read_nanos, rounds};
 use loopscope::{Named, Recording, Scope, Terminal};
 use tokio::runtime::{Builder, Runtime};
 use tokio_metrics::TaskMonitor;
 
 const TASKS: u64 = 64;
 const YIELDS: u64 = 20_000;
+const DEFAULT_ROUNDS: usize = 15;
 
 /// A runtime with one kind of instrumentation. All configurations run the same
 /// polls.
@@ -37,7 +39,7 @@ struct Configuration {
 }
 
 fn main() {
-    let rounds = rounds();
+    let rounds = rounds(DEFAULT_ROUNDS);
     for (flavour, build) in
         [("current-thread", current_thread as fn() -> Builder), ("2 workers", two_workers)]
     {
@@ -55,22 +57,6 @@ fn main() {
         }
         print(flavour, rounds, quantile(&mut reads, 0.5), &mut configurations);
     }
-}
-
-/// Returns the nanoseconds that one reading of the counter takes.
-fn read_nanos() -> f64 {
-    const READS: u32 = 1_000_000;
-    let clock = quanta::Clock::new();
-    let begin = Instant::now();
-    for _ in 0..READS {
-        black_box(clock.raw());
-    }
-    begin.elapsed().as_nanos() as f64 / f64::from(READS)
-}
-
-fn rounds() -> usize {
-    let mut arguments = env::args().skip_while(|argument| argument != "--rounds").skip(1);
-    arguments.next().map_or(15, |n| n.parse().expect("--rounds takes a number"))
 }
 
 fn current_thread() -> Builder {
