@@ -93,7 +93,9 @@ impl Readings {
         self.is_calm = last.is_some_and(|(_, last)| {
             let elapsed = clock.nanos(last.at, times.at);
             let ran = times.cpu_nanos.saturating_sub(last.cpu_nanos);
-            ran.saturating_add(self.expected_wait(elapsed)) <= elapsed / CALM_DIVISOR
+            // After a gap, such as in a CPU quota, it may run all the time.
+            let is_recent = elapsed <= self.threshold_nanos.saturating_mul(2);
+            is_recent && ran.saturating_add(self.expected_wait(elapsed)) <= elapsed / CALM_DIVISOR
         });
         self.latest = [Some((thread, times)), self.latest[0]];
     }
