@@ -9,6 +9,7 @@ use std::sync::{Arc, Barrier, Mutex, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use common::meeting::Meeting;
 use common::{eventually, runtime, scope};
 use loopscope::{Cause, Finding, spawn};
 
@@ -18,7 +19,7 @@ fn ongoing(scope: &loopscope::Scope, kind: &str) -> Option<Finding> {
 }
 
 #[inline(never)]
-fn takes_both(first: &Mutex<()>, second: &Mutex<()>, both_locked: &Barrier) {
+fn takes_both(first: &Mutex<()>, second: &Mutex<()>, both_locked: &Meeting) {
     let _first = first.lock().unwrap();
     both_locked.wait();
     let _second = second.lock().unwrap();
@@ -30,7 +31,7 @@ fn a_deadlock_is_one_finding_and_names_both_tasks() {
     let scope = scope();
     let runtime = runtime(&scope, 2);
     let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
-    let both_locked = Arc::new(Barrier::new(2));
+    let both_locked = Arc::new(Meeting::new(2));
     for (name, order) in [("left", [0, 1]), ("right", [1, 0])] {
         let (locks, both_locked) = (Arc::clone(&locks), Arc::clone(&both_locked));
         let [first, second] = order;
@@ -38,6 +39,7 @@ fn a_deadlock_is_one_finding_and_names_both_tasks() {
             spawn(name, async move { takes_both(&locks[first], &locks[second], &both_locked) }).await
         });
     }
+    both_locked.gather(&runtime);
     let finding = eventually("the finding of both tasks", || {
         let findings = scope.findings().findings;
         let found = findings.into_iter().find(|finding| finding.cause == Cause::Lock)?;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use common::meeting::Meeting;
 use common::{STALL, compute, eventually, finding, run_scenario, runtime, scope, spin};
 use loopscope::{Evidence, Finding, Named, Scope, Terminal};
 
@@ -39,13 +40,13 @@ fn blocked_workers_with_64_descriptors() {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     let scope = scope();
     let runtime = runtime(&scope, WORKERS);
-    let barrier = Arc::new(Barrier::new(WORKERS));
+    let all_blocked = Arc::new(Meeting::new(WORKERS));
     let before = descriptors();
     let tasks: Vec<_> = (0..WORKERS)
         .map(|_| {
-            let barrier = Arc::clone(&barrier);
+            let all_blocked = Arc::clone(&all_blocked);
             let task = async move {
-                barrier.wait();
+                all_blocked.wait();
                 thread::sleep(STALL * 4);
             };
             runtime.spawn(task.named("blocks"))
@@ -55,6 +56,7 @@ fn blocked_workers_with_64_descriptors() {
     // limit.
     let mut most = 0;
     while tasks.iter().any(|task| !task.is_finished()) {
+        all_blocked.have_met(&runtime);
         most = most.max(descriptors());
         let own: Result<Vec<_>, _> = (0..8).map(|_| File::open("/proc/self/stat")).collect();
         own.expect("the program has descriptors left");

@@ -4,13 +4,17 @@ mod common;
 #[path = "common/http.rs"]
 mod http;
 
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use common::meeting::Meeting;
 use common::{eventually, runtime};
 use http::get;
-use loopscope::{FindingsDocument, Named, Scope, StallsDocument, Terminal};
+use loopscope::{Cause, FindingsDocument, Named, Scope, Stall, StallsDocument, Terminal};
+
+/// How long all workers are blocked.
+const SLEEP: Duration = Duration::from_secs(2);
 
 /// Returns the value of a metric without labels.
 fn metric(text: &str, name: &str) -> f64 {
@@ -26,18 +30,18 @@ fn the_telemetry_thread_responds_while_all_workers_are_blocked() {
     let runtime = runtime(&scope, 2);
     assert_eq!(get(address, "/healthz").0, 200);
 
-    let all_blocked = Arc::new(Barrier::new(3));
+    let all_blocked = Arc::new(Meeting::new(2));
     let tasks: Vec<_> = (0..2)
         .map(|_| {
             let all_blocked = Arc::clone(&all_blocked);
             let work = async move {
                 all_blocked.wait();
-                thread::sleep(Duration::from_secs(2));
+                thread::sleep(SLEEP);
             };
             runtime.spawn(work.named("blocked"))
         })
         .collect();
-    all_blocked.wait();
+    all_blocked.gather(&runtime);
 
     let age = eventually("the age of the stall", || {
         let (status, text) = get(address, "/metrics");
@@ -53,21 +57,24 @@ fn the_telemetry_thread_responds_while_all_workers_are_blocked() {
         runtime.block_on(task).unwrap();
     }
     assert_eq!(get(address, "/healthz").0, 200);
-    let count =
-        |document: &FindingsDocument| document.findings.iter().map(|finding| finding.count).sum::<u64>();
-    common::ended_findings(&scope, |document| count(document) == 2);
+    // On a busy machine, the wait for the other task is a stall of its own.
+    let sleeps = |document: &FindingsDocument| {
+        document.findings.iter().find(|finding| finding.cause == Cause::Sleep && finding.count == 2).cloned()
+    };
+    common::ended_findings(&scope, |document| sleeps(document).is_some());
     let (_, text) = get(address, "/findings");
     let findings: FindingsDocument = serde_json::from_str(&text).unwrap();
-    assert_eq!(count(&findings), 2, "{text}");
+    let finding = sleeps(&findings).unwrap_or_else(|| panic!("two sleeps: {text}"));
     assert_eq!(findings.schema, loopscope::FINDINGS_SCHEMA);
     let (_, text) = get(address, "/stalls");
     let stalls: StallsDocument = serde_json::from_str(&text).unwrap();
-    assert_eq!(stalls.stalls.len(), 2);
-    for stall in &stalls.stalls {
+    let is_sleep = |stall: &&Stall| stall.finding.as_ref() == Some(&finding.id);
+    let sleeps: Vec<_> = stalls.stalls.iter().filter(is_sleep).collect();
+    assert_eq!(sleeps.len(), 2, "{text}");
+    for stall in sleeps {
         let end = stall.end.unwrap();
         let length = end.duration_since(stall.start).unwrap();
-        assert!(length >= Duration::from_secs(2) && end <= stalls.now, "{stall:?}");
-        assert_eq!(stall.finding.as_deref(), Some(&*findings.findings[0].id));
+        assert!(length >= SLEEP / 2 && end <= stalls.now, "{stall:?}");
     }
 }
 

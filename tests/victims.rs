@@ -65,14 +65,14 @@ fn a_finding_counts_each_moment_of_a_wait_once() {
     let runtime = runtime(&scope, "main", WORKERS as usize);
     // All workers stall at one line at the same time, and no worker is free for
     // the tasks that are ready.
-    let barrier = std::sync::Arc::new(std::sync::Barrier::new(WORKERS as usize));
+    let all_blocked = std::sync::Arc::new(common::meeting::Meeting::new(WORKERS as usize));
     let stalls: Vec<_> = (0..WORKERS)
         .map(|_| {
-            let barrier = barrier.clone();
+            let all_blocked = all_blocked.clone();
             runtime.spawn(
                 async move {
-                    barrier.wait();
-                    if barrier.wait().is_leader() {
+                    all_blocked.wait();
+                    if all_blocked.wait().is_leader() {
                         (0..40).for_each(|_| drop(tokio::spawn(async { std::hint::black_box(1) })));
                     }
                     thread::sleep(STALL);
@@ -81,6 +81,7 @@ fn a_finding_counts_each_moment_of_a_wait_once() {
             )
         })
         .collect();
+    all_blocked.gather(&runtime);
     runtime.block_on(async {
         for stall in stalls {
             stall.await.unwrap();

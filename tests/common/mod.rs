@@ -2,6 +2,8 @@
 //! a condition holds, not after a fixed time.
 #![allow(dead_code, unreachable_pub, missing_docs, unused_macros)]
 
+pub mod meeting;
+
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
