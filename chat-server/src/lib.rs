@@ -17,6 +17,7 @@ mod app;
 mod args;
 mod bounded_file;
 mod client_limits;
+mod client_timers;
 mod config;
 mod config_error;
 mod config_file;

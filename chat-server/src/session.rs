@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{self, Instant};
 
 use crate::client_limits::ClientLimits;
+use crate::client_timers::{RegistrationTimer, SilenceTimer};
 use crate::hub::handle::Hub;
 use crate::hub::request::{ClientId, Request, RequestOutcome};
 use crate::irc::foreign::{ForeignProtocol, MAX_RECOGNIZED_BYTES};
@@ -26,9 +27,10 @@ use crate::transport::Transport;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Time after a wrong OPER or AUTHENTICATE in which the server handles no
-/// further line of the same client, so that guessing takes long. Other clients
-/// do not wait.
-const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
+/// further line of the same client, so that guessing takes long. The same
+/// follows a repeated login, which takes a slow check too. Other clients do not
+/// wait.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub(crate) async fn serve(
         context: &context,
         lines: LineBuffer::default(),
         read_slot: ReadSlot::default(),
+        registration: RegistrationTimer::new(context.client_limits.registration_timeout),
+        has_logged_in: false,
     };
     let written = tokio::select! {
         written = queue.drain(&mut write_half) => written,
@@ -105,6 +109,8 @@ struct Reader<'a> {
     context: &'a SessionContext,
     lines: LineBuffer,
     read_slot: ReadSlot,
+    registration: RegistrationTimer,
+    has_logged_in: bool,
 }
 
 impl Reader<'_> {
@@ -132,7 +138,6 @@ impl Reader<'_> {
         let mut bucket = throttle.new_bucket();
         let mut silence = SilenceTimer::new(self.context.client_limits);
         let mut may_be_foreign = true;
-        let mut registration = Some(Box::pin(time::sleep(self.context.client_limits.registration_timeout)));
         loop {
             while let Some(line) = self.lines.next() {
                 throttle.wait_for_token(&mut bucket).await;
@@ -142,8 +147,7 @@ impl Reader<'_> {
             }
             let read = tokio::select! {
                 read = read_some(socket, &mut self.lines) => read,
-                () = completion(&mut registration) => {
-                    registration = None;
+                () = self.registration.elapsed() => {
                     match self.context.hub.ask(self.id, Request::RegistrationTimeout).await {
                         RequestOutcome::Disconnected => return None,
                         _ => continue,
@@ -181,7 +185,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn handle_line(&self, line: InputLine) -> RequestOutcome {
+    async fn handle_line(&mut self, line: InputLine) -> RequestOutcome {
         let SessionContext { hub, services, .. } = self.context;
         let outcome = match line {
             InputLine::TooLong => hub.ask(self.id, Request::TooLong).await,
@@ -191,7 +195,7 @@ impl Reader<'_> {
                 let outcome = hub.ask(self.id, Request::Line(line, checks)).await;
                 command.inspect(|&command| services.metrics.observe_duration(command, started.elapsed()));
                 if checks.is_password_wrong {
-                    time::sleep(WRONG_PASSWORD_PAUSE).await;
+                    time::sleep(CHECK_PAUSE).await;
                 }
                 outcome
             }
@@ -208,7 +212,7 @@ impl Reader<'_> {
     }
 
     /// Does what the hub asks for, and returns its answer to the result.
-    async fn work_for_hub(&self, outcome: RequestOutcome) -> RequestOutcome {
+    async fn work_for_hub(&mut self, outcome: RequestOutcome) -> RequestOutcome {
         let SessionContext { hub, services, .. } = self.context;
         match outcome {
             RequestOutcome::ReadHistory(read) => {
@@ -216,7 +220,8 @@ impl Reader<'_> {
                 hub.ask(self.id, Request::History(Box::new(answer))).await
             }
             RequestOutcome::CheckPassword(password) => {
-                let is_right = services.passwords.admits(&password, self.address).await;
+                let check = services.passwords.admits(&password, self.address);
+                let is_right = self.registration.without(check).await;
                 hub.ask(self.id, Request::PasswordChecked { is_right }).await
             }
             RequestOutcome::Reload => {
@@ -227,17 +232,19 @@ impl Reader<'_> {
                 hub.ask(self.id, Request::Reloaded { sentence }).await
             }
             RequestOutcome::LogIn(credentials) => {
-                let account = services.accounts.log_in(&credentials, self.address).await;
-                let is_wrong = account.is_none();
+                let check = services.accounts.log_in(&credentials, self.address);
+                let account = self.registration.without(check).await;
+                let is_first = account.is_some() && !std::mem::replace(&mut self.has_logged_in, true);
                 let outcome = hub.ask(self.id, Request::LoginChecked { account }).await;
-                if is_wrong {
-                    time::sleep(WRONG_PASSWORD_PAUSE).await;
+                if !is_first {
+                    time::sleep(CHECK_PAUSE).await;
                 }
                 outcome
             }
             RequestOutcome::RegisterAccount(credentials) => {
                 let name = credentials.account.clone();
-                let registration = services.accounts.register(credentials, self.address).await;
+                let register = services.accounts.register(credentials, self.address);
+                let registration = self.registration.without(register).await;
                 hub.ask(self.id, Request::AccountRegistered { name, registration }).await
             }
             other => other,
@@ -245,65 +252,6 @@ impl Reader<'_> {
     }
 }
 
-/// Completes when the timer does. Never completes without a timer.
-async fn completion(timer: &mut Option<std::pin::Pin<Box<time::Sleep>>>) {
-    match timer {
-        Some(timer) => timer.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn read_some(socket: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer) -> io::Result<usize> {
     socket.read_buf(lines.space()).await
-}
-
-/// Detects a client that sends nothing.
-struct SilenceTimer {
-    client_limits: ClientLimits,
-    last_read_at: Instant,
-    is_ping_sent: bool,
-    /// A read does not reset the timer, because that would cost more. When the
-    /// timer fires, `elapsed` computes from `last_read_at` whether the time is
-    /// over.
-    timer: std::pin::Pin<Box<time::Sleep>>,
-}
-
-impl SilenceTimer {
-    fn new(client_limits: ClientLimits) -> Self {
-        Self {
-            client_limits,
-            last_read_at: Instant::now(),
-            is_ping_sent: false,
-            timer: Box::pin(time::sleep(client_limits.ping_after)),
-        }
-    }
-
-    fn reset(&mut self) {
-        self.last_read_at = Instant::now();
-        self.is_ping_sent = false;
-    }
-
-    /// Waits until the client has been silent for too long.
-    async fn elapsed(&mut self) {
-        loop {
-            self.timer.as_mut().await;
-            let allowed = self.client_limits.ping_after
-                + if self.is_ping_sent { self.client_limits.pong_timeout } else { Duration::ZERO };
-            let due = self.last_read_at + allowed;
-            if Instant::now() >= due {
-                return;
-            }
-            self.timer.as_mut().reset(due);
-        }
-    }
-
-    /// Returns the reason to disconnect the client, or `None` if it must get a
-    /// PING first.
-    fn timeout_reason(&mut self) -> Option<String> {
-        if self.is_ping_sent {
-            return Some(format!("Ping timeout: {} seconds", self.last_read_at.elapsed().as_secs()));
-        }
-        self.is_ping_sent = true;
-        None
-    }
 }
