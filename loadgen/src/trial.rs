@@ -169,7 +169,7 @@ async fn finish_observation(
     observation: Option<Observation>,
     measurement: &mut Measurement,
 ) -> Option<ObservationResult> {
-    match observation?.finish(measurement.slow.as_ref()).await {
+    match observation?.finish(measurement.slow.as_ref(), measurement.slow_logins.as_ref()).await {
         Ok(observed) => Some(observed),
         Err(error) => {
             measurement.invalid.push(format!("{error:#}"));
@@ -185,7 +185,8 @@ fn report(
     inject: Vec<String>,
     deny: bool,
 ) -> Report {
-    let Measurement { load, generator, started, interrupted, invalid, plan, slow: _ } = measurement;
+    let Measurement { load, generator, started, interrupted, invalid, plan, slow: _, slow_logins: _ } =
+        measurement;
     let denied = observed.as_ref().filter(|_| deny).map_or(0, |observed| observed.findings.findings.len());
     let findings = observed.as_ref().map(|observed| (&observed.findings, observed.seconds));
     let objectives = report::judge(&plan.objectives, &load, &generator, findings);
@@ -208,6 +209,7 @@ fn report(
         watched_seconds: observed.as_ref().map(|observed| observed.seconds),
         findings: observed.as_ref().map(|observed| observed.findings.clone()),
         tail: observed.as_ref().and_then(|observed| observed.tail.clone()),
+        login_tail: observed.as_ref().and_then(|observed| observed.login_tail.clone()),
         clock: observed.as_ref().map(|observed| observed.clock.clone()),
         stalls: observed.map(|observed| observed.stalls),
     }

@@ -34,6 +34,25 @@ fn an_injected_mistake_is_found_and_fails_the_run_with_deny() {
     assert!(outcome.stderr.contains("chat-server/src/services/throttle.rs:"), "{}", outcome.stderr);
 }
 
+/// Each client waits until the names of those before it were looked up. No
+/// message is sent until then, so no delivery shows it.
+#[test]
+fn a_mistake_that_delays_only_logins_is_shown_with_their_time() {
+    let hunt = ["hunt", "--inject", "resolve=100ms@100%", "--workers", "1", "--json", "-", "--quiet"];
+    // The load lasts long enough for a busy machine to read the debug
+    // information.
+    let load = ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--stages", "20:4s"];
+    let outcome = loadgen(&[&hunt[..], &load, &["--max-send-lag", "10s"]].concat());
+    let findings = outcome.report["findings"]["findings"].as_array().expect("findings");
+    let dns = findings.iter().find(|finding| finding["cause"] == "dns").expect("the look-up is found");
+    assert_eq!(dns["site"]["file"], "chat-server/src/services/resolve.rs");
+    let tail = &outcome.report["login_tail"];
+    assert_eq!(tail["findings"][0]["id"], dns["id"], "{tail}");
+    let share = outcome.number("/login_tail/findings/0/share");
+    assert!(share > 0.5, "{tail}");
+    assert!(outcome.stderr.contains("slower than the p90 of "), "{}", outcome.stderr);
+}
+
 #[test]
 fn the_server_ends_when_its_standard_input_closes() {
     let mut serve = command(&["serve", "--", "--listen", "127.0.0.1:0", "--telemetry", "127.0.0.1:0"]);

@@ -9,7 +9,7 @@ mod support;
 use serde_json::Value;
 use support::program::{Outcome, loadgen};
 
-/// The sites, with the flags that make the load reach each site often enough.
+/// The sites that harm deliveries, with the flags that make the load reach each site often enough.
 const SITES: [(&str, &[&str]); 5] = [
     ("sleep", &[]),
     ("history", &[]),
@@ -77,6 +77,16 @@ fn a_single_mistake_explains_nine_tenths_of_the_tail() {
         }
     }
     assert!(too_low.is_empty(), "{}", too_low.join("\n"));
+}
+
+/// A look-up of names delays the clients that connect, and no delivery.
+#[test]
+#[ignore = "takes minutes; the figures are those of a release build"]
+fn a_look_up_explains_nine_tenths_of_the_slow_logins() {
+    let outcome = hunt(&["resolve"], &["--storm", "3s:20%"]);
+    let tail = &outcome.report["login_tail"];
+    println!("{}", outcome.stderr);
+    assert!(tail["findings"][0]["share"].as_f64().is_some_and(|share| share > 0.9), "{tail}");
 }
 
 #[test]

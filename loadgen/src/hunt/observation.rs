@@ -13,7 +13,7 @@ use super::coverage::{self, TasksDocument};
 use super::explain::explain;
 use super::findings_delta;
 use super::telemetry::Telemetry;
-use crate::record::SlowDeliveries;
+use crate::record::SlowWaits;
 use crate::report::{Clock, Tail, TaskPolls};
 use crate::unix_time;
 
@@ -45,6 +45,8 @@ pub(crate) struct ObservationResult {
     /// What the slow deliveries waited for; `None` if no deliveries were
     /// measured.
     pub(crate) tail: Option<Tail>,
+    /// What the slow logins waited for; `None` if no connection was ready.
+    pub(crate) login_tail: Option<Tail>,
 }
 
 /// An observation in progress.
@@ -94,8 +96,12 @@ impl Observation {
     }
 
     /// Ends the observation. Returns what was found since the start, and how it
-    /// explains `slow`.
-    pub(crate) async fn finish(self, slow: Option<&SlowDeliveries>) -> anyhow::Result<ObservationResult> {
+    /// explains the slow deliveries and the slow logins.
+    pub(crate) async fn finish(
+        self,
+        slow: Option<&SlowWaits>,
+        slow_logins: Option<&SlowWaits>,
+    ) -> anyhow::Result<ObservationResult> {
         let seconds = self.since.elapsed().as_secs_f64();
         let mut findings = findings_delta::between(&self.before, self.settled().await?);
         let after = self.telemetry.tasks().await;
@@ -106,11 +112,14 @@ impl Observation {
         collected.add(std::mem::take(&mut stalls.stalls), stalls.scope_start);
         stalls.stalls = collected.into_all();
         let clock = Alignment::new(self.first_exchange, self.telemetry.time().await?);
-        let tail = slow.map(|slow| explain(slow, &stalls.stalls, &findings, &clock));
-        if let Some(tail) = &tail {
+        let explained = |slow| explain(slow, &stalls.stalls, &findings, &clock);
+        let (tail, login_tail) = (slow.map(explained), slow_logins.map(explained));
+        // The harm to deliveries counts first.
+        for tail in login_tail.iter().chain(&tail) {
             sort_by_harm(&mut findings, tail);
         }
-        Ok(ObservationResult { findings, stalls, seconds, polled, clock: Clock::from(&clock), tail })
+        let clock = Clock::from(&clock);
+        Ok(ObservationResult { findings, stalls, seconds, polled, clock, tail, login_tail })
     }
 }
 
@@ -123,7 +132,7 @@ fn is_settled(a: &FindingsDocument, b: &FindingsDocument) -> bool {
     stalls(a) == stalls(b)
 }
 
-/// Sorts the findings by their share of the time that slow deliveries waited.
+/// Sorts the findings by their share of the time that the slow ones waited.
 /// The order of findings with equal shares stays.
 fn sort_by_harm(findings: &mut FindingsDocument, tail: &Tail) {
     let share = |id: &str| tail.findings.iter().find(|share| share.id == id).map_or(0.0, |share| share.share);

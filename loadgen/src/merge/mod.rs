@@ -94,6 +94,7 @@ fn merge_reports(shards: Vec<Shard>, args: &MergeArgs) -> anyhow::Result<Report>
         stalls: server_data.stalls,
         coverage: server_data.coverage,
         tail: server_data.tail,
+        login_tail: server_data.login_tail,
         minimal: None,
         clock: server_data.clock,
         verdict,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use loopscope::{FindingsDocument, Stall, StallsDocument};
 
 use super::shard::Shard;
-use crate::report::{Clock, Coverage, Share, Tail, TaskPolls};
+use crate::report::{Clock, Coverage, Report, Share, Tail, TaskPolls};
 
 /// The parts of a merged report that come from the server.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub(super) struct ServerData {
     pub(super) stalls: Option<StallsDocument>,
     pub(super) coverage: Option<Coverage>,
     pub(super) tail: Option<Tail>,
+    pub(super) login_tail: Option<Tail>,
     pub(super) clock: Option<Clock>,
 }
 
@@ -27,7 +28,8 @@ pub(super) fn merge(shards: &[Shard]) -> ServerData {
         findings: findings(shards),
         stalls: stalls(shards),
         coverage: coverage(shards),
-        tail: tail(shards),
+        tail: tail(shards, |report| report.tail.as_ref()),
+        login_tail: tail(shards, |report| report.login_tail.as_ref()),
         clock: clock(shards),
     }
 }
@@ -86,10 +88,10 @@ fn coverage(shards: &[Shard]) -> Option<Coverage> {
 }
 
 /// Every share refers to the waiting time of its shard, so it is weighted by
-/// that waiting time. If the threshold is the p99, it differs between shards;
-/// the lowest one is reported.
-fn tail(shards: &[Shard]) -> Option<Tail> {
-    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| shard.report.tail.as_ref()).collect();
+/// that waiting time. If the threshold is a quantile, it differs between
+/// shards; the lowest one is reported.
+fn tail(shards: &[Shard], of: fn(&Report) -> Option<&Tail>) -> Option<Tail> {
+    let tails: Vec<&Tail> = shards.iter().filter_map(|shard| of(&shard.report)).collect();
     let first = *tails.first()?;
     let waited: f64 = tails.iter().map(|tail| tail.waited_seconds).sum();
     let weighted_mean = |field: &dyn Fn(&Tail) -> f64| {

@@ -196,10 +196,19 @@ impl Plan {
 
     /// Returns the text and the limit of the tightest latency objective.
     pub(crate) fn tightest_latency_objective(&self) -> Option<(String, Duration)> {
+        self.tightest(Objective::latency_limit)
+    }
+
+    /// Returns the text and the limit of the tightest objective on logins.
+    pub(crate) fn tightest_login_objective(&self) -> Option<(String, Duration)> {
+        self.tightest(Objective::login_limit)
+    }
+
+    fn tightest(&self, limit: fn(&Objective) -> Option<Duration>) -> Option<(String, Duration)> {
         let limited = self
             .objectives
             .iter()
-            .filter_map(|objective| Some((objective.text().to_owned(), objective.latency_limit()?)));
+            .filter_map(|objective| Some((objective.text().to_owned(), limit(objective)?)));
         limited.min_by_key(|&(_, limit)| limit)
     }
 

@@ -183,6 +183,11 @@ impl Objective {
         matches!(self.metric, Metric::Latency(_)).then(|| Duration::from_secs_f64(self.limit))
     }
 
+    /// Returns the limit, if this is an objective on logins.
+    pub(crate) fn login_limit(&self) -> Option<Duration> {
+        matches!(self.metric, Metric::Login(_)).then(|| Duration::from_secs_f64(self.limit))
+    }
+
     /// Reads the objectives of a file: one per line, `#` begins a comment.
     pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<Self>> {
         let name = path.display();

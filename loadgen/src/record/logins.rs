@@ -1,11 +1,12 @@
 //! Logins over time: how long connections take until they are ready.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use super::latency::histogram;
+use super::slow::{SlowWaits, SlowestWaits, WaitSpan};
 use super::timeline::Bins;
 use crate::plan::nanoseconds;
 
@@ -52,10 +53,27 @@ pub(crate) struct StormRecord {
     pub(crate) timeline: Vec<LoginBin>,
 }
 
+/// Without an objective, a login above this quantile is slow. Logins are few: a
+/// run with a hundred of them has one above the p99.
+const SLOW_QUANTILE: f64 = 0.9;
+/// A login below this quantile cannot become one of the slowest tenth.
+const BELOW_TAIL_QUANTILE: f64 = 0.5;
+
+/// The logins that ended with a connection that is ready: of members, visitors
+/// and storms, before the measurement too.
+#[derive(Debug)]
+struct ReadyLogins {
+    latency: Histogram<u64>,
+    slowest: SlowestWaits,
+}
+
 /// Records logins. They are rare, so one lock is enough.
 #[derive(Debug)]
 pub(crate) struct LoginRecorder {
+    /// When the run began.
+    origin: Instant,
     bins: Bins,
+    ready: Mutex<ReadyLogins>,
     first: Mutex<Histogram<u64>>,
     handshake: Mutex<Histogram<u64>>,
     storms: Mutex<StormRecord>,
@@ -76,17 +94,33 @@ impl LoginRecorder {
             timeline: vec![LoginBin::default(); bins.count()],
         };
         Self {
+            origin: Instant::now(),
             bins,
+            ready: Mutex::new(ReadyLogins { latency: histogram(), slowest: SlowestWaits::with_floor(0) }),
             first: Mutex::new(histogram()),
             handshake: Mutex::new(histogram()),
             storms: Mutex::new(storms),
         }
     }
 
-    /// Records a connection that became ready for the first time, `latency`
-    /// after it was due.
-    pub(crate) fn on_first(&self, latency: Duration) {
-        lock(&self.first).saturating_record(nanoseconds(latency).max(1));
+    /// Records that a connection which was due at `due` and begun at `begun` is
+    /// ready now. Does not tell whether it is the first one of its client.
+    pub(crate) fn on_ready(&self, due: Instant, begun: Instant) {
+        let since_origin = |at: Instant| nanoseconds(at.saturating_duration_since(self.origin));
+        let (due_ns, arrived_ns) = (since_origin(due), since_origin(Instant::now()));
+        let sent_ns = since_origin(begun).clamp(due_ns, arrived_ns.max(due_ns));
+        let span = WaitSpan { due_ns, sent_ns, arrived_ns };
+        let mut ready = lock(&self.ready);
+        let ReadyLogins { latency, slowest } = &mut *ready;
+        latency.saturating_record(span.nanoseconds().max(1));
+        slowest.offer(span, || latency.value_at_quantile(BELOW_TAIL_QUANTILE));
+    }
+
+    /// Records a connection that is ready for the first time, as
+    /// [`Self::on_ready`] does.
+    pub(crate) fn on_first(&self, due: Instant, begun: Instant) {
+        lock(&self.first).saturating_record(nanoseconds(due.elapsed()).max(1));
+        self.on_ready(due, begun);
     }
 
     /// Records the duration of a TLS handshake.
@@ -131,6 +165,29 @@ impl LoginRecorder {
         lock(&self.handshake).clone()
     }
 
+    /// Returns the logins above an objective, or else above the p90; `None` if
+    /// no connection was ready. The measured time ends at `end`.
+    pub(crate) fn slow(&self, objective: Option<(String, Duration)>, end: Instant) -> Option<SlowWaits> {
+        let ready = lock(&self.ready);
+        let latency = &ready.latency;
+        if latency.is_empty() {
+            return None;
+        }
+        let (threshold, threshold_ns) = match objective {
+            Some((objective, limit)) => (objective, nanoseconds(limit)),
+            None => ("p90".to_owned(), latency.value_at_quantile(SLOW_QUANTILE)),
+        };
+        Some(SlowWaits {
+            start: self.origin,
+            measured_ns: nanoseconds(end.saturating_duration_since(self.origin)),
+            threshold_ns,
+            threshold,
+            count: latency.len() - latency.count_between(0, threshold_ns),
+            kept: ready.slowest.longer_than(threshold_ns),
+            weight: ready.slowest.weight(),
+        })
+    }
+
     /// Returns whether each login of a storm that has begun is over.
     pub(crate) fn are_storms_over(&self) -> bool {
         let storms = lock(&self.storms);
@@ -145,4 +202,43 @@ impl LoginRecorder {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logins that were due 10, 20 … 1,000 ms ago are ready now.
+    fn recorder() -> LoginRecorder {
+        let now = Instant::now();
+        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).expect("the machine runs for longer");
+        let recorder = LoginRecorder { origin: ago(5_000), ..LoginRecorder::new(Duration::from_secs(1)) };
+        (1..=100).for_each(|number| recorder.on_ready(ago(10 * number), now));
+        recorder
+    }
+
+    #[test]
+    fn the_slowest_tenth_of_the_logins_is_slow() {
+        let recorder = recorder();
+        let end = recorder.origin + Duration::from_secs(9);
+        let slow = recorder.slow(None, end).expect("logins");
+        assert_eq!((&*slow.threshold, slow.measured_ns), ("p90", 9_000_000_000));
+        // The histogram has three digits.
+        assert!((9..=10).contains(&slow.count) && slow.kept.len() as u64 == slow.count, "{slow:?}");
+        let is_late =
+            |span: &WaitSpan| span.sent_ns >= span.due_ns + 900_000_000 && span.sent_ns <= span.arrived_ns;
+        assert!(slow.kept.iter().all(is_late), "{slow:?}");
+        assert!(recorder.first().is_empty(), "visitors are no first logins");
+    }
+
+    #[test]
+    fn an_objective_sets_the_limit_of_slow_logins() {
+        let (recorder, limit) = (recorder(), Duration::from_secs(3_600));
+        let objective = |limit| Some(("login.max<1h".to_owned(), limit));
+        let slow = recorder.slow(objective(limit), Instant::now()).expect("logins");
+        assert_eq!((&*slow.threshold, slow.count), ("login.max<1h", 0));
+        let slow = recorder.slow(objective(Duration::ZERO), Instant::now()).expect("logins");
+        assert_eq!((slow.count, slow.kept.len()), (100, 100));
+        assert!(LoginRecorder::new(limit).slow(None, Instant::now()).is_none(), "no login");
+    }
 }

@@ -27,5 +27,5 @@ pub(crate) use payload::Payload;
 pub(crate) use recorder::{Receipt, Recorder};
 pub(crate) use run_state::RunState;
 pub(crate) use sequence::{Inbox, Visit};
-pub(crate) use slow::{DeliverySpan, SlowDeliveries};
+pub(crate) use slow::{SlowWaits, WaitSpan};
 pub(crate) use timeline::Bins;

@@ -9,7 +9,7 @@ use super::interval_latencies::IntervalLatencies;
 use super::latency::{histogram, with_digits};
 use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;
-use super::slow::{DeliverySpan, SlowestDeliveries};
+use super::slow::{SlowestWaits, WaitSpan};
 use super::timeline::{Bins, DeliveryTimeline};
 use crate::plan::Plan;
 
@@ -69,7 +69,7 @@ pub(crate) struct Recorder {
     /// Error replies by numeric or HTTP status.
     pub(crate) error_replies: BTreeMap<u16, u64>,
     /// The slowest deliveries, one by one.
-    pub(crate) slow: SlowestDeliveries,
+    pub(crate) slow: SlowestWaits,
     /// The latency by slice of the run.
     pub(crate) slices: LatencySlices,
     /// Deliveries and latency over time.
@@ -94,7 +94,7 @@ impl Recorder {
             visitors: Counts::default(),
             visits: 0,
             error_replies: BTreeMap::new(),
-            slow: SlowestDeliveries::with_floor(plan.late_limit().map_or(0, crate::plan::nanoseconds)),
+            slow: SlowestWaits::with_floor(plan.late_limit().map_or(0, crate::plan::nanoseconds)),
             slices: LatencySlices::new(plan.duration()),
             timeline: DeliveryTimeline::new(Bins::new(plan.duration())),
             interval: plan.hlog.is_some().then(IntervalLatencies::new),
@@ -124,7 +124,7 @@ impl Recorder {
         let below_tail =
             || if has_late_limit { 0 } else { self.latency.value_at_quantile(BELOW_TAIL_QUANTILE) };
         self.slow.offer(
-            DeliverySpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
+            WaitSpan { due_ns, sent_ns: sent_ns.clamp(due_ns, now_ns.max(due_ns)), arrived_ns: now_ns },
             below_tail,
         );
         self.service.saturating_record(service);

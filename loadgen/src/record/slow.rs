@@ -1,64 +1,64 @@
-//! The slowest deliveries, kept with their times, in bounded memory.
+//! The slowest deliveries, or logins, kept with their times, in bounded memory.
 
 use std::time::Instant;
 
 use crate::plan::Rng;
 
-/// Maximum number of deliveries that are kept. They take 1.5 MiB.
-const MAX_KEPT_DELIVERIES: usize = 65_536;
+/// Maximum number of waits that are kept. They take 1.5 MiB.
+const MAX_KEPT_WAITS: usize = 65_536;
 
-/// The times of one delivery, in nanoseconds since the measurement began.
+/// The times of one delivery, in nanoseconds since the measurement began, or of
+/// one login, since the run began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DeliverySpan {
+pub(crate) struct WaitSpan {
     /// When it was due.
     pub(crate) due_ns: u64,
-    /// When it was sent.
+    /// When it was sent; of a login, when the connection was begun.
     pub(crate) sent_ns: u64,
-    /// When it arrived.
+    /// When it arrived; of a login, when the connection was ready.
     pub(crate) arrived_ns: u64,
 }
 
-impl DeliverySpan {
+impl WaitSpan {
     /// Returns the latency.
     pub(crate) const fn nanoseconds(&self) -> u64 {
         self.arrived_ns.saturating_sub(self.due_ns)
     }
 }
 
-/// A sample of the deliveries above a floor, in bounded memory.
+/// A sample of the waits above a floor, in bounded memory.
 ///
 /// As long as the capacity suffices, all of them are kept. When it is reached,
 /// the floor rises to a latency that, according to the caller, is below the
-/// tail. If that does not remove enough, each delivery is removed with a
+/// tail. If that does not remove enough, each wait is removed with a
 /// probability of one half, and each later one is kept with the same
-/// probability as the earlier ones. So the kept deliveries are always a fair
-/// sample of all above the floor.
+/// probability as the earlier ones. So the kept waits are always a fair sample
+/// of all above the floor.
 #[derive(Debug)]
-pub(crate) struct SlowestDeliveries {
+pub(crate) struct SlowestWaits {
     floor_ns: u64,
-    /// One of 2^`halvings` deliveries is kept.
+    /// One of 2^`halvings` waits is kept.
     halvings: u32,
-    kept: Vec<DeliverySpan>,
+    kept: Vec<WaitSpan>,
     rng: Rng,
 }
 
-impl SlowestDeliveries {
-    /// Returns an empty sample of the deliveries that take longer than
-    /// `floor_ns`.
+impl SlowestWaits {
+    /// Returns an empty sample of the waits that take longer than `floor_ns`.
     pub(crate) const fn with_floor(floor_ns: u64) -> Self {
         Self { floor_ns, halvings: 0, kept: Vec::new(), rng: Rng::new(1) }
     }
 
-    /// Offers a delivery to the sample. When the capacity is reached,
+    /// Offers a wait to the sample. When the capacity is reached,
     /// `below_tail_ns` returns a latency below the tail.
-    pub(crate) fn offer(&mut self, span: DeliverySpan, below_tail_ns: impl FnOnce() -> u64) {
+    pub(crate) fn offer(&mut self, span: WaitSpan, below_tail_ns: impl FnOnce() -> u64) {
         if span.nanoseconds() <= self.floor_ns || !self.is_drawn(self.halvings) {
             return;
         }
         self.kept.push(span);
-        if self.kept.len() >= MAX_KEPT_DELIVERIES {
+        if self.kept.len() >= MAX_KEPT_WAITS {
             self.raise_floor(below_tail_ns());
-            if self.kept.len() > MAX_KEPT_DELIVERIES / 2 {
+            if self.kept.len() > MAX_KEPT_WAITS / 2 {
                 self.halve();
             }
         }
@@ -78,12 +78,12 @@ impl SlowestDeliveries {
         }
     }
 
-    /// Returns the kept deliveries that took longer than `threshold_ns`.
-    pub(crate) fn longer_than(&self, threshold_ns: u64) -> Vec<DeliverySpan> {
+    /// Returns the kept waits that took longer than `threshold_ns`.
+    pub(crate) fn longer_than(&self, threshold_ns: u64) -> Vec<WaitSpan> {
         self.kept.iter().copied().filter(|span| span.nanoseconds() > threshold_ns).collect()
     }
 
-    /// Returns how many deliveries each kept one represents.
+    /// Returns how many waits each kept one represents.
     pub(crate) const fn weight(&self) -> u64 {
         1 << self.halvings
     }
@@ -107,27 +107,27 @@ impl SlowestDeliveries {
     }
 }
 
-/// The slow deliveries of a run.
+/// The slow deliveries of a run, or its slow logins.
 #[derive(Debug, Clone)]
-pub(crate) struct SlowDeliveries {
-    /// When the measurement began; the spans count from here.
+pub(crate) struct SlowWaits {
+    /// The instant from which the spans count.
     pub(crate) start: Instant,
-    /// Time from the start of the measurement to the end of the drain, in
-    /// nanoseconds.
+    /// Time from `start` to the end of the drain, in nanoseconds.
     pub(crate) measured_ns: u64,
-    /// The latency, in nanoseconds, above which a delivery is slow.
+    /// The latency, in nanoseconds, above which one is slow.
     pub(crate) threshold_ns: u64,
-    /// The origin of the threshold: `p99` or the text of an objective.
+    /// The origin of the threshold: `p99`, for logins `p90`, or the text of an
+    /// objective.
     pub(crate) threshold: String,
-    /// Number of slow deliveries.
+    /// How many were slow.
     pub(crate) count: u64,
-    /// The slow deliveries that were kept.
-    pub(crate) kept: Vec<DeliverySpan>,
-    /// How many deliveries each kept one represents.
+    /// Those that were kept.
+    pub(crate) kept: Vec<WaitSpan>,
+    /// How many each kept one represents.
     pub(crate) weight: u64,
 }
 
-impl SlowDeliveries {
+impl SlowWaits {
     /// Returns the weight as a factor.
     #[expect(clippy::cast_precision_loss, reason = "a power of two")]
     pub(crate) const fn weight_factor(&self) -> f64 {
@@ -139,13 +139,13 @@ impl SlowDeliveries {
 mod tests {
     use super::*;
 
-    const fn span(nanoseconds: u64) -> DeliverySpan {
-        DeliverySpan { due_ns: 7, sent_ns: 7, arrived_ns: 7 + nanoseconds }
+    const fn span(nanoseconds: u64) -> WaitSpan {
+        WaitSpan { due_ns: 7, sent_ns: 7, arrived_ns: 7 + nanoseconds }
     }
 
     #[test]
     fn all_deliveries_above_the_floor_are_kept_below_the_capacity() {
-        let mut slow = SlowestDeliveries::with_floor(100);
+        let mut slow = SlowestWaits::with_floor(100);
         for nanoseconds in 0..1000 {
             slow.offer(span(nanoseconds), || unreachable!("the capacity is not reached"));
         }
@@ -155,13 +155,13 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_sample_is_fair() {
-        let mut slow = SlowestDeliveries::with_floor(0);
+        let mut slow = SlowestWaits::with_floor(0);
         let total = 1_000_000;
         for number in 0..total {
             // A tenth is slow, spread over the whole run; the floor may remove
             // the rest.
             slow.offer(span(if number % 10 == 0 { 1000 + number } else { 50 }), || 50);
-            assert!(slow.kept.len() <= MAX_KEPT_DELIVERIES);
+            assert!(slow.kept.len() <= MAX_KEPT_WAITS);
         }
         assert_eq!(slow.floor_ns, 50);
         assert!(slow.weight() > 1, "100,000 do not fit");
@@ -178,15 +178,15 @@ mod tests {
 
     #[test]
     fn a_sum_has_the_coarser_sampling_rate_of_its_parts() {
-        let (mut fine, mut coarse) = (SlowestDeliveries::with_floor(0), SlowestDeliveries::with_floor(0));
+        let (mut fine, mut coarse) = (SlowestWaits::with_floor(0), SlowestWaits::with_floor(0));
         for nanoseconds in 1..=1000 {
             fine.offer(span(nanoseconds), || 0);
         }
-        for nanoseconds in 1..=MAX_KEPT_DELIVERIES as u64 {
+        for nanoseconds in 1..=MAX_KEPT_WAITS as u64 {
             coarse.offer(span(nanoseconds), || 0);
         }
         assert_eq!(coarse.weight(), 2);
-        let mut sum = SlowestDeliveries::with_floor(0);
+        let mut sum = SlowestWaits::with_floor(0);
         sum.add(&fine);
         sum.add(&coarse);
         assert_eq!(sum.weight(), 2);

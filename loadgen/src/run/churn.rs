@@ -27,18 +27,20 @@ pub(crate) async fn churn(state: Arc<RunState>, connector: Connector) {
     let mut visits = JoinSet::new();
     for number in state.plan.connections + state.plan.storm_clients.. {
         sleep_until(due).await;
-        due += pause;
         while visits.try_join_next().is_some() {}
         if visits.len() < MAX_VISITORS {
-            visits.spawn(visit(Arc::clone(&state), connector.clone(), number));
+            visits.spawn(visit(Arc::clone(&state), connector.clone(), number, due));
         }
+        due += pause;
     }
 }
 
-async fn visit(state: Arc<RunState>, connector: Connector, number: usize) {
+async fn visit(state: Arc<RunState>, connector: Connector, number: usize, due: Instant) {
+    let begun = Instant::now();
     let open = Session::open(&state, &connector, number, state.channel_name(number), "");
     match timeout(state.plan.timeout, open).await {
         Ok(Ok(mut session)) => {
+            state.logins.on_ready(due.into_std(), begun.into_std());
             if let Ok(failure) = timeout(VISIT_DURATION, session.receive()).await {
                 state.failures.count(&failure);
             }

@@ -113,7 +113,6 @@ impl ChatClient {
             }
         };
         let live = &self.state.live;
-        self.state.logins.on_first(at.elapsed());
         count(&live.joined, 1);
         let _ = self.joined_sender.send(Some(session.member())).await;
         tokio::select! {
@@ -130,8 +129,9 @@ impl ChatClient {
         sleep_until(at).await;
         let limit = self.state.plan.timeout;
         let channel = self.state.channel_name(self.id);
+        let begun = Instant::now();
         match timeout(limit, Session::open(&self.state, &self.connector, self.id, channel, "")).await {
-            Ok(opened) => opened,
+            Ok(opened) => opened.inspect(|_| self.state.logins.on_first(at.into_std(), begun.into_std())),
             Err(_elapsed) => {
                 let limit = humantime::format_duration(limit);
                 Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))

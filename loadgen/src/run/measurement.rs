@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::pacer::{PacerFigures, SendCounts};
 use crate::plan::{Action, Plan, nanoseconds};
-use crate::record::{Bins, FailureKind, Recorder, RunState, SlowDeliveries};
+use crate::record::{Bins, FailureKind, Recorder, RunState, SlowWaits};
 use crate::report::text::units::duration;
 use crate::report::{
     Blocking, CommandCount, Commands, Connections, Generator, Histograms, Load, LoadTimeline, Logins, Rooms,
@@ -31,7 +31,9 @@ pub(crate) struct Measurement {
     /// The plan.
     pub(crate) plan: Plan,
     /// The slow deliveries; `None` if nothing arrived.
-    pub(crate) slow: Option<SlowDeliveries>,
+    pub(crate) slow: Option<SlowWaits>,
+    /// The slow logins; `None` if no connection was ready.
+    pub(crate) slow_logins: Option<SlowWaits>,
 }
 
 /// What happened in a run.
@@ -79,14 +81,15 @@ impl Measurement {
         }
         invalid.extend(too_late(&state.plan, &load, &record.generator));
         let slow = slow(state, &record, start);
+        let slow_logins = state.logins.slow(state.plan.tightest_login_objective(), record.end);
         let (generator, interrupted) = (record.generator, record.interrupted);
-        Self { load, generator, started, interrupted, invalid, plan: state.plan.clone(), slow }
+        Self { load, generator, started, interrupted, invalid, plan: state.plan.clone(), slow, slow_logins }
     }
 }
 
 /// Returns the deliveries above the tightest latency objective. Without an
 /// objective, returns those above the p99 of the deliveries that arrived.
-fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeliveries> {
+fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowWaits> {
     let received = &record.received;
     let lost = received.counts().lost;
     let arrived = received.latency.len().checked_sub(lost).filter(|&arrived| arrived > 0)?;
@@ -95,7 +98,7 @@ fn slow(state: &RunState, record: &RunRecord, start: Instant) -> Option<SlowDeli
         None => ("p99".to_owned(), p99_of_arrived(&received.latency, arrived)),
     };
     let longer = received.latency.len() - received.latency.count_between(0, threshold_ns);
-    Some(SlowDeliveries {
+    Some(SlowWaits {
         start,
         measured_ns: nanoseconds(record.end.saturating_duration_since(start)),
         threshold_ns,

@@ -136,9 +136,10 @@ impl StormClient {
             () = sleep_until(at) => {}
             _ = self.orders.wait_for(|order| *order == Order::Quit) => return,
         }
+        let begun = Instant::now();
         let first = self.open(at).await;
         if let Some(Ok(_)) = first {
-            self.state.logins.on_first(at.elapsed());
+            self.state.logins.on_first(at.into_std(), begun.into_std());
         }
         let _ = opened_sender.send(matches!(first, Some(Ok(_)))).await;
         drop(opened_sender);
@@ -192,7 +193,11 @@ impl StormClient {
         let recorder = Arc::clone(&self.state);
         let due_ns = recorder.since_start(due.into_std());
         recorder.logins.on_storm_start(due.max(self.free_since).elapsed());
+        let begun = Instant::now();
         let opened = self.open(due).await;
+        if let Some(Ok(_)) = opened {
+            recorder.logins.on_ready(due.into_std(), begun.into_std());
+        }
         self.free_since = Instant::now();
         // A login that fails or does not end counts as one that takes at least
         // as long as was waited for it. Otherwise a target that refuses all

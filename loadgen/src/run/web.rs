@@ -111,6 +111,7 @@ async fn run_client(
     opened_sender: mpsc::Sender<bool>,
 ) {
     sleep_until(at).await;
+    let begun = Instant::now();
     let limit = state.plan.timeout;
     let opened = timeout(limit, WebClient::open(&state, id, page, queued)).await.unwrap_or_else(|_elapsed| {
         let limit = humantime::format_duration(limit);
@@ -118,7 +119,7 @@ async fn run_client(
     });
     match opened {
         Ok(mut client) => {
-            state.logins.on_first(at.elapsed());
+            state.logins.on_first(at.into_std(), begun.into_std());
             let _ = opened_sender.send(true).await;
             // They end with this task.
             let mut further_streams = JoinSet::new();

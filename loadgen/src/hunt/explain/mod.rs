@@ -1,5 +1,5 @@
-//! Why the slow deliveries were slow: their waiting time compared with the
-//! stalls of the server.
+//! Why the slow deliveries were slow, and the slow logins: their waiting time
+//! compared with the stalls of the server.
 //!
 //! A delivery is *slow* if it took longer than the tightest latency objective,
 //! or, without one, longer than the p99 of the deliveries that arrived. It
@@ -26,6 +26,11 @@
 //! four categories add up to 1. A delivery that never arrived has no arrival
 //! time to compare with stalls; it is counted as lost.
 //!
+//! The same holds for logins, with three differences. Without an objective, one
+//! is slow above the p90, because logins are few. It waited from its due time
+//! until the connection was ready, and was "sent" when the connection was
+//! begun. The measured time includes that in which the clients connect.
+//!
 //! An overlap alone proves nothing: the stalls of a server that is stalled half
 //! of the time overlap half of any waiting time. So each finding also has its
 //! share of the measured time: the *share by chance*, which a delivery that is
@@ -38,14 +43,14 @@ use loopscope::{FindingsDocument, Stall};
 
 use super::clock::Alignment;
 use super::timeline::{FindingStall, StallTimeline};
-use crate::record::{DeliverySpan, SlowDeliveries};
+use crate::record::{SlowWaits, WaitSpan};
 use crate::report::{Share, Tail};
 use crate::unix_time;
 
-/// Divides the waiting time of the slow deliveries into the four categories.
+/// Divides the waiting time of the slow ones into the four categories.
 #[expect(clippy::cast_precision_loss, reason = "latencies are far shorter than 2^53 ns")]
 pub(crate) fn explain(
-    slow: &SlowDeliveries,
+    slow: &SlowWaits,
     stalls: &[Stall],
     findings: &FindingsDocument,
     clock: &Alignment,
@@ -167,7 +172,7 @@ struct HarmIndex {
 }
 
 impl HarmIndex {
-    fn new(spans: &[DeliverySpan]) -> Self {
+    fn new(spans: &[WaitSpan]) -> Self {
         let mut sent_and_latest: Vec<_> = spans.iter().map(|span| (span.sent_ns, span.arrived_ns)).collect();
         sent_and_latest.sort_unstable();
         let mut latest = 0;

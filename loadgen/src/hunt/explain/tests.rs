@@ -46,15 +46,15 @@ fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
 
 /// Returns deliveries that were due and arrived at the times `spans`, in
 /// milliseconds. The measurement lasts 1000 ms.
-fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowDeliveries, Alignment) {
+fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowWaits, Alignment) {
     let start = Instant::now();
     let exchange = Exchange { sent: start, server_unix_ns: BEGIN, answered: start };
-    let span = |&(due, arrived): &(u64, u64)| DeliverySpan {
+    let span = |&(due, arrived): &(u64, u64)| WaitSpan {
         due_ns: due * MS,
         sent_ns: due * MS,
         arrived_ns: arrived * MS,
     };
-    let slow = SlowDeliveries {
+    let slow = SlowWaits {
         start,
         measured_ns: 1000 * MS,
         threshold_ns: 10 * MS,

@@ -79,6 +79,10 @@ pub(crate) struct Report {
     /// What the slow deliveries waited for; null if the server was not observed
     /// or nothing was delivered.
     pub(crate) tail: Option<Tail>,
+    /// The same for the logins, those before the measurement too; null if the
+    /// server was not observed or no connection was ready.
+    #[serde(default)]
+    pub(crate) login_tail: Option<Tail>,
     /// The smallest load at which each finding appears; null without
     /// `--minimise`.
     pub(crate) minimal: Option<Vec<MinimalLoad>>,

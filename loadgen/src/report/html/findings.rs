@@ -11,8 +11,8 @@ use super::lanes::{self, Lane};
 use super::section::push_section;
 use super::table::{Table, scrollable};
 use crate::report::document::{Report, Share, Tail};
-use crate::report::text::finding_name;
 use crate::report::text::units::{count, duration};
+use crate::report::text::{SlowOnes, finding_name, of_report};
 
 /// Maximum number of findings that have a lane of their own.
 const MAX_LANES: usize = 16;
@@ -30,8 +30,16 @@ pub(super) fn push_shares(page: &mut String, report: &Report) {
     if document.findings.is_empty() {
         push_section(page, "Findings", "No blocking call was found.", "");
     } else {
-        let note = share_note(report.tail.as_ref());
-        push_section(page, "Findings", &note, &shares(report, document));
+        let tails: Vec<_> = of_report(report).filter(|slow| slow.tail.deliveries > 0).collect();
+        let mut notes: Vec<_> = tails.iter().map(|slow| share_note(*slow)).collect();
+        if tails.is_empty() {
+            notes.push("No delivery was slow, so the findings have no share.".to_owned());
+        }
+        let tables: String = match &*tails {
+            [] => shares(None, document),
+            tails => tails.iter().map(|slow| shares(Some(*slow), document)).collect(),
+        };
+        push_section(page, "Findings", &notes.join(" "), &tables);
     }
 }
 
@@ -42,28 +50,25 @@ pub(super) fn push_details(page: &mut String, report: &Report) {
     }
 }
 
-fn share_note(tail: Option<&Tail>) -> String {
-    match tail {
-        Some(tail) if tail.deliveries > 0 => format!(
-            "{} deliveries were slow: above {}. Share: the part of their waiting time in which a stall of the finding \
-             blocked a worker. By chance: the share that a delivery independent of the finding would have.",
-            count(tail.deliveries),
-            if tail.threshold == "p99" {
-                format!("the p99 of {}", duration(tail.threshold_seconds))
-            } else {
-                tail.threshold.clone()
-            },
-        ),
-        _ => "No delivery was slow, so the findings have no share.".to_owned(),
-    }
+fn share_note(slow: SlowOnes<'_>) -> String {
+    let verb = if slow.tail.deliveries == 1 { "was" } else { "were" };
+    format!(
+        "{} {verb} slow: above {}. Share: the part of their waiting time in which a stall of the finding blocked a \
+         worker. By chance: the share that a {} independent of the finding would have.",
+        slow.counted(slow.tail.deliveries),
+        slow.limit(),
+        slow.name(),
+    )
 }
 
-/// Returns the table of the findings' shares in the tail.
-fn shares(report: &Report, document: &FindingsDocument) -> String {
-    let columns = ["finding", "share", "by chance", "slow deliveries", "stalls", "harmful stalls", "blocked"];
-    let mut table = Table::new("Share of each finding in the slow deliveries", &columns);
+/// Returns the table of the findings' shares in a tail.
+fn shares(slow: Option<SlowOnes<'_>>, document: &FindingsDocument) -> String {
+    let slow_ones = format!("slow {}", slow.map_or("deliveries", |slow| slow.names()));
+    let columns = ["finding", "share", "by chance", &slow_ones, "stalls", "harmful stalls", "blocked"];
+    let mut table = Table::new(&format!("Share of each finding in the {slow_ones}"), &columns);
+    let tail = slow.map(|slow| slow.tail);
     for finding in &document.findings {
-        let share = report.tail.as_ref().and_then(|tail| share_of(tail, &finding.id));
+        let share = tail.and_then(|tail| share_of(tail, &finding.id));
         let unknown = || "–".to_owned();
         let percent = |share: Option<f64>| share.map_or_else(unknown, percent);
         let counted = |number: Option<u64>| number.map_or_else(unknown, count);
@@ -78,7 +83,7 @@ fn shares(report: &Report, document: &FindingsDocument) -> String {
         ];
         table.html_row(&format!("<a href=\"#finding-{id}\">{}</a>", escape(&name(finding))), &cells);
     }
-    if let Some(tail) = report.tail.as_ref().filter(|tail| tail.deliveries > 0) {
+    if let Some(tail) = tail {
         for (what, share) in [
             ("after a stall: its backlog and the usual latency", tail.after_share),
             ("before sending: the generator's own lateness", tail.generator_share),

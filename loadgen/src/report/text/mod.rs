@@ -7,7 +7,7 @@ mod tail;
 mod timing;
 pub(crate) mod units;
 
-pub(crate) use tail::{finding_name, place};
+pub(crate) use tail::{SlowOnes, finding_name, of_report, place};
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -47,10 +47,10 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
             text.push('\n');
         }
         push_line(&mut text, &found(findings, report));
-        if let Some(tail) = &report.tail {
-            let heading = |heading: &str| paint(heading, BOLD, color);
+        let heading = |heading: &str| paint(heading, BOLD, color);
+        for slow in of_report(report) {
             text.push('\n');
-            text.push_str(&tail::tail(tail, findings, report.clock.as_ref(), heading));
+            text.push_str(&slow.text(findings, report.clock.as_ref(), heading));
         }
     }
     if let (Some(minimal), Some(findings)) = (&report.minimal, &report.findings) {
