@@ -1,6 +1,7 @@
 //! One chat client: registers, joins its channel, answers pings, receives
 //! messages.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +12,15 @@ use super::message::Message;
 use super::sasl::SaslLogin;
 use crate::net::Connector;
 use crate::record::{Failure, Inbox, Payload, RunState, Visit};
+
+/// The size of the buffer of one read.
+const READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// The buffer of all sessions of a thread. One for each read would have to
+    /// be zeroed.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
 
 /// Maximum number of replacements of a nick that is in use.
 const MAX_NICK_TRIES: u32 = 8;
@@ -135,8 +145,11 @@ impl Session {
 
     /// Reads once. All lines of one read have the same arrival time.
     fn read_lines(&mut self) -> Result<(), Failure> {
-        let mut buffer = [0; 16 * 1024];
-        let length = match self.link.read(&mut buffer) {
+        READ_BUFFER.with_borrow_mut(|buffer| self.read_lines_with(buffer))
+    }
+
+    fn read_lines_with(&mut self, buffer: &mut [u8]) -> Result<(), Failure> {
+        let length = match self.link.read(buffer) {
             Ok(0) => return Err(Failure::closed("the target closed the connection")),
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -4,6 +4,8 @@
 use std::io::{self, Read as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ClientConnection;
 
@@ -44,7 +46,7 @@ impl Socket {
     /// `WouldBlock`.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(tcp) => tcp.try_read(buffer),
+            Self::Plain(tcp) => read_all(tcp, buffer),
             Self::Tls(socket) => socket.try_read(buffer),
         }
     }
@@ -101,6 +103,19 @@ impl Socket {
             Self::Tls(socket) => socket.tcp.writable().await,
         }
     }
+}
+
+/// Reads the available bytes. If they do not fill the buffer, the next
+/// [`Socket::readable`] waits for more. With `TcpStream::try_read`, it would
+/// need another read, which finds nothing.
+fn read_all(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    let read = tcp.try_io(Interest::READABLE, || {
+        length = (&*SockRef::from(tcp)).read(buffer)?;
+        let has_read_all = 0 < length && length < buffer.len();
+        if has_read_all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if length > 0 { Ok(length) } else { read.map(|()| 0) }
 }
 
 impl TlsSocket {
