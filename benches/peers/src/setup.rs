@@ -12,6 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_metrics::TaskMonitor;
 
+use crate::pollcatch;
+
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A runtime, a way to spawn on it, and what must live as long.
