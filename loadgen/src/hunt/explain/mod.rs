@@ -27,7 +27,7 @@
 //! time to compare with stalls; it is counted as lost.
 //!
 //! The same holds for logins, with three differences. Without an objective, one
-//! is slow above the p90, because logins are few. It waited from its due time
+//! is slow from the p90 on, because logins are few. It waited from its due time
 //! until the connection was ready, and was "sent" when the connection was
 //! begun. The measured time includes that in which the clients connect.
 //!

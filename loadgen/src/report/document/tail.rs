@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// time, which [`crate::hunt`] defines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Tail {
-    /// A delivery is slow above this: `p99`, or an objective; a login above
-    /// `p90`, or an objective.
+    /// A delivery is slow above this: `p99`, or an objective; a login from
+    /// `p90` on, or above an objective.
     pub(crate) threshold: String,
     /// The same, in seconds.
     pub(crate) threshold_seconds: f64,

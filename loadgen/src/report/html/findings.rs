@@ -53,10 +53,10 @@ pub(super) fn push_details(page: &mut String, report: &Report) {
 fn share_note(slow: SlowOnes<'_>) -> String {
     let verb = if slow.tail.deliveries == 1 { "was" } else { "were" };
     format!(
-        "{} {verb} slow: above {}. Share: the part of their waiting time in which a stall of the finding blocked a \
+        "{} {verb} slow: {}. Share: the part of their waiting time in which a stall of the finding blocked a \
          worker. By chance: the share that a {} independent of the finding would have.",
         slow.counted(slow.tail.deliveries),
-        slow.limit(),
+        slow.condition(),
         slow.name(),
     )
 }

@@ -48,9 +48,10 @@ pub(crate) fn text(report: &Report, color: bool) -> String {
         }
         push_line(&mut text, &found(findings, report));
         let heading = |heading: &str| paint(heading, BOLD, color);
+        let mut clock = report.clock.as_ref();
         for slow in of_report(report) {
             text.push('\n');
-            text.push_str(&slow.text(findings, report.clock.as_ref(), heading));
+            text.push_str(&slow.text(findings, clock.take(), heading));
         }
     }
     if let (Some(minimal), Some(findings)) = (&report.minimal, &report.findings) {

@@ -50,14 +50,13 @@ impl SlowOnes<'_> {
         self.names[1]
     }
 
-    /// Returns the limit above which they are slow.
-    pub(crate) fn limit(&self) -> String {
-        let Tail { threshold, threshold_seconds, .. } = self.tail;
-        let is_quantile = matches!(&**threshold, "p90" | "p99");
-        if is_quantile {
-            format!("the {threshold} of {}", duration(*threshold_seconds))
-        } else {
-            threshold.clone()
+    /// Returns what makes one slow.
+    pub(crate) fn condition(&self) -> String {
+        let limit = duration(self.tail.threshold_seconds);
+        match &*self.tail.threshold {
+            "p90" => format!("from the p90 of {limit} on"),
+            "p99" => format!("slower than the p99 of {limit}"),
+            objective => format!("slower than {objective}"),
         }
     }
 
@@ -93,18 +92,21 @@ impl SlowOnes<'_> {
                 let _ = writeln!(text, "{}{:>29}{what}", percent(share), "");
             }
         }
-        let _ = writeln!(text, "{}", self.footnote(clock));
+        let footnote = self.footnote(clock);
+        if !footnote.is_empty() {
+            let _ = writeln!(text, "{footnote}");
+        }
         text
     }
 
     fn headline(&self) -> String {
         let Self { tail, names: [one, _], .. } = self;
-        let what = self.limit();
+        let condition = self.condition();
         if tail.deliveries == 0 {
-            return format!("no {one} was slower than {what}");
+            return format!("no {one} was {condition}");
         }
         let (slow, waited) = (self.counted(tail.deliveries), duration(tail.waited_seconds));
-        let begin = format!("{slow} slower than {what} waited {waited} in all");
+        let begin = format!("{slow} {condition} waited {waited} in all");
         if tail.findings.is_empty() {
             return format!("{begin}, none of it in a stall of a finding:");
         }
