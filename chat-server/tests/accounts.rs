@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use support::{Client, Server};
@@ -70,6 +72,19 @@ async fn a_client_logs_in_before_it_registers() {
     eve.send("CAP LS").await;
     let names = eve.line().await.expect("a reply");
     assert!(names.contains(" sasl ") && !names.contains('='), "{names}");
+}
+
+/// A login takes a slow check, so a client cannot log in without pause.
+#[tokio::test]
+async fn a_pause_follows_each_login_but_the_first() {
+    let server = server_with_ada(&[]).await;
+    let mut bob = logged_in(&server, "bob", "").await;
+    let started = Instant::now();
+    bob.send(&format!("AUTHENTICATE PLAIN\r\nAUTHENTICATE {}", plain("ada", "open sesame"))).await;
+    bob.until(" 903 ").await;
+    bob.send("PING x").await;
+    bob.until(" PONG ").await;
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
