@@ -24,6 +24,10 @@ const MAX_SPANS: usize = 2_000;
 /// Number of intervals of the table beside the lanes.
 const INTERVALS: u32 = 10;
 
+const NO_SHARES: &str = "No delivery was slow, so the findings have no share.";
+const SHARES: &str = "Share: the part of their waiting time in which a stall of the finding blocked a worker. By chance: \
+                      the share that one independent of the finding would have.";
+
 /// Appends the table of the findings' shares, if the server was observed.
 pub(super) fn push_shares(page: &mut String, report: &Report) {
     let Some(document) = &report.findings else { return };
@@ -31,10 +35,8 @@ pub(super) fn push_shares(page: &mut String, report: &Report) {
         push_section(page, "Findings", "No blocking call was found.", "");
     } else {
         let tails: Vec<_> = of_report(report).filter(|slow| slow.tail.deliveries > 0).collect();
-        let mut notes: Vec<_> = tails.iter().map(|slow| share_note(*slow)).collect();
-        if tails.is_empty() {
-            notes.push("No delivery was slow, so the findings have no share.".to_owned());
-        }
+        let mut notes: Vec<_> = tails.iter().map(|slow| slow_note(*slow)).collect();
+        notes.push(if tails.is_empty() { NO_SHARES } else { SHARES }.to_owned());
         let tables: String = match &*tails {
             [] => shares(None, document),
             tails => tails.iter().map(|slow| shares(Some(*slow), document)).collect(),
@@ -50,15 +52,10 @@ pub(super) fn push_details(page: &mut String, report: &Report) {
     }
 }
 
-fn share_note(slow: SlowOnes<'_>) -> String {
+/// Returns how many were slow.
+fn slow_note(slow: SlowOnes<'_>) -> String {
     let verb = if slow.tail.deliveries == 1 { "was" } else { "were" };
-    format!(
-        "{} {verb} slow: {}. Share: the part of their waiting time in which a stall of the finding blocked a \
-         worker. By chance: the share that a {} independent of the finding would have.",
-        slow.counted(slow.tail.deliveries),
-        slow.condition(),
-        slow.name(),
-    )
+    format!("{} {verb} slow: {}.", slow.counted(slow.tail.deliveries), slow.condition())
 }
 
 /// Returns the table of the findings' shares in a tail.
@@ -67,8 +64,12 @@ fn shares(slow: Option<SlowOnes<'_>>, document: &FindingsDocument) -> String {
     let columns = ["finding", "share", "by chance", &slow_ones, "stalls", "harmful stalls", "blocked"];
     let mut table = Table::new(&format!("Share of each finding in the {slow_ones}"), &columns);
     let tail = slow.map(|slow| slow.tail);
-    for finding in &document.findings {
-        let share = tail.and_then(|tail| share_of(tail, &finding.id));
+    let share_of = |finding: &Finding| tail.and_then(|tail| share_of(tail, &finding.id));
+    let mut findings: Vec<_> = document.findings.iter().collect();
+    let order = |finding: &Finding| share_of(finding).map_or(0.0, |share| share.share);
+    findings.sort_by(|a, b| order(b).total_cmp(&order(a)));
+    for finding in findings {
+        let share = share_of(finding);
         let unknown = || "–".to_owned();
         let percent = |share: Option<f64>| share.map_or_else(unknown, percent);
         let counted = |number: Option<u64>| number.map_or_else(unknown, count);

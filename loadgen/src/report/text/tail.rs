@@ -40,11 +40,6 @@ impl SlowOnes<'_> {
         if number == 1 { format!("1 {one}") } else { format!("{} {several}", count(number)) }
     }
 
-    /// Returns the name of one.
-    pub(crate) const fn name(&self) -> &'static str {
-        self.names[0]
-    }
-
     /// Returns the name of several.
     pub(crate) const fn names(&self) -> &'static str {
         self.names[1]
