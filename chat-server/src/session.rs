@@ -139,20 +139,16 @@ impl Reader<'_> {
         let mut silence = SilenceTimer::new(self.context.client_limits);
         let mut may_be_foreign = true;
         loop {
-            while let Some(line) = self.lines.next() {
-                throttle.wait_for_token(&mut bucket).await;
-                if let RequestOutcome::Disconnected = self.handle_line(line).await {
-                    return None;
-                }
-            }
             let read = tokio::select! {
-                read = read_some(socket, &mut self.lines) => read,
+                biased;
                 () = self.registration.elapsed() => {
                     match self.context.hub.ask(self.id, Request::RegistrationTimeout).await {
                         RequestOutcome::Disconnected => return None,
                         _ => continue,
                     }
                 }
+                // What the client has sent comes before its silence.
+                read = read_some(socket, &mut self.lines) => read,
                 () = silence.elapsed() => match silence.timeout_reason() {
                     Some(reason) => {
                         self.context.services.metrics.count_rejected(Rejection::Timeout);
@@ -173,7 +169,6 @@ impl Reader<'_> {
                 }
                 Err(error) => return Some(format!("Read error: {}", error.kind())),
             }
-            silence.reset();
             if may_be_foreign {
                 let start = self.lines.unread();
                 if let Some(protocol) = ForeignProtocol::recognize(start) {
@@ -182,6 +177,14 @@ impl Reader<'_> {
                 }
                 may_be_foreign = start.len() < MAX_RECOGNIZED_BYTES && !start.contains(&b'\n');
             }
+            while let Some(line) = self.lines.next() {
+                throttle.wait_for_token(&mut bucket).await;
+                if let RequestOutcome::Disconnected = self.handle_line(line).await {
+                    return None;
+                }
+            }
+            // The time in which the server handles lines is no silence.
+            silence.reset();
         }
     }
 
