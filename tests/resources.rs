@@ -56,7 +56,7 @@ fn blocked_workers_with_64_descriptors() {
     // limit.
     let mut most = 0;
     while tasks.iter().any(|task| !task.is_finished()) {
-        all_blocked.have_met(&runtime);
+        all_blocked.try_gather(&runtime);
         most = most.max(descriptors());
         let own: Result<Vec<_>, _> = (0..8).map(|_| File::open("/proc/self/stat")).collect();
         own.expect("the program has descriptors left");

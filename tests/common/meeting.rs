@@ -13,7 +13,7 @@ use super::eventually;
 /// Tokio promises nothing to tasks that block: once in 15,000 rounds, it left
 /// the second of two tasks in the queue of the worker that the first one
 /// blocked, and no other worker looked for it. So another thread must call
-/// [`gather`](Self::gather) or [`have_met`](Self::have_met).
+/// [`gather`](Self::gather) or [`try_gather`](Self::try_gather).
 pub struct Meeting {
     size: usize,
     arrived: AtomicUsize,
@@ -33,12 +33,12 @@ impl Meeting {
 
     /// Waits until the tasks have met for the first time.
     pub fn gather(&self, runtime: &Runtime) {
-        eventually("the tasks that meet", || self.have_met(runtime).then_some(()));
+        eventually("the tasks that meet", || self.try_gather(runtime).then_some(()));
     }
 
-    /// Returns whether the tasks have met for the first time. If not, it wakes a
-    /// parked worker, which takes a task that waits in a queue.
-    pub fn have_met(&self, runtime: &Runtime) -> bool {
+    /// Wakes a parked worker, which takes a task that waits in a queue, unless
+    /// the tasks have met. Returns whether they have.
+    pub fn try_gather(&self, runtime: &Runtime) -> bool {
         let have_met = self.arrived.load(SeqCst) >= self.size;
         if !have_met {
             drop(runtime.spawn(async {}));
