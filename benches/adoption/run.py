@@ -25,7 +25,7 @@ ROWS = {
 
 
 def crates(features):
-    tree = subprocess.run(["cargo", "tree", "--edges", "normal,build", "--prefix", "none", "--features", features],
+    tree = subprocess.run(["cargo", "tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--features", features],
                           cwd=HERE, capture_output=True, text=True, check=True).stdout
     return len({line.split(" (")[0] for line in tree.splitlines() if line})
 
@@ -39,7 +39,7 @@ def measure(features):
     env = dict(os.environ, RUSTFLAGS="--cfg tokio_unstable", CARGO_INCREMENTAL="0", LOOPSCOPE_COLOR="never")
     with tempfile.TemporaryDirectory() as target:
         begin = cpu_seconds()
-        build = ["cargo", "build", "--release", "--quiet", "--target-dir", target, "--features", features]
+        build = ["cargo", "build", "--release", "--quiet", "--locked", "--target-dir", target, "--features", features]
         if subprocess.run(build, cwd=HERE, env=env).returncode:
             sys.exit(f"run.py: the build with `{features}` failed, see above")
         cpu = cpu_seconds() - begin

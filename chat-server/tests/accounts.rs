@@ -76,7 +76,7 @@ async fn a_client_logs_in_before_it_registers() {
 
 /// A login takes a slow check, so a client cannot log in without pause.
 #[tokio::test]
-async fn a_pause_follows_each_login_but_the_first() {
+async fn a_pause_follows_a_repeated_login() {
     let server = server_with_ada(&[]).await;
     let mut bob = logged_in(&server, "bob", "").await;
     let started = Instant::now();

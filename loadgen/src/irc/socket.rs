@@ -46,7 +46,7 @@ impl Socket {
     /// `WouldBlock`.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(tcp) => read_all(tcp, buffer),
+            Self::Plain(tcp) => read_available(tcp, buffer),
             Self::Tls(socket) => socket.try_read(buffer),
         }
     }
@@ -105,15 +105,19 @@ impl Socket {
     }
 }
 
-/// Reads the available bytes. If they do not fill the buffer, the next
-/// [`Socket::readable`] waits for more. With `TcpStream::try_read`, it would
-/// need another read, which finds nothing.
-fn read_all(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads the available bytes. If they do not fill the buffer, none is left, and
+/// the next [`Socket::readable`] waits for more. With `TcpStream::try_read` it
+/// would not wait before another read has found nothing.
+///
+/// Tokio forgets that the socket is readable if the closure would block, but
+/// not news that come after the closure has begun. Its `poll_read` does the
+/// same after a short read.
+fn read_available(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     let read = tcp.try_io(Interest::READABLE, || {
         length = (&*SockRef::from(tcp)).read(buffer)?;
-        let has_read_all = 0 < length && length < buffer.len();
-        if has_read_all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        let is_empty = 0 < length && length < buffer.len();
+        if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if length > 0 { Ok(length) } else { read.map(|()| 0) }
 }

@@ -25,8 +25,8 @@ const MAX_SPANS: usize = 2_000;
 const INTERVALS: u32 = 10;
 
 const NO_SHARES: &str = "No delivery was slow, so the findings have no share.";
-const SHARES: &str = "Share: the part of their waiting time in which a stall of the finding blocked a worker. By chance: \
-                      the share that one independent of the finding would have.";
+const SHARES: &str = "Share: the part of the waiting time of the slow ones in which a stall of the finding blocked a \
+                      worker. By chance: the share of a delivery or login that is independent of the finding.";
 
 /// Appends the table of the findings' shares, if the server was observed.
 pub(super) fn push_shares(page: &mut String, report: &Report) {
@@ -55,7 +55,7 @@ pub(super) fn push_details(page: &mut String, report: &Report) {
 /// Returns how many were slow.
 fn slow_note(slow: SlowOnes<'_>) -> String {
     let verb = if slow.tail.deliveries == 1 { "was" } else { "were" };
-    format!("{} {verb} slow: {}.", slow.counted(slow.tail.deliveries), slow.condition())
+    format!("{} {verb} {}.", slow.counted(slow.tail.deliveries), slow.condition())
 }
 
 /// Returns the table of the findings' shares in a tail.
@@ -64,12 +64,12 @@ fn shares(slow: Option<SlowOnes<'_>>, document: &FindingsDocument) -> String {
     let columns = ["finding", "share", "by chance", &slow_ones, "stalls", "harmful stalls", "blocked"];
     let mut table = Table::new(&format!("Share of each finding in the {slow_ones}"), &columns);
     let tail = slow.map(|slow| slow.tail);
-    let share_of = |finding: &Finding| tail.and_then(|tail| share_of(tail, &finding.id));
+    let share = |finding: &Finding| tail.and_then(|tail| share_of(tail, &finding.id));
     let mut findings: Vec<_> = document.findings.iter().collect();
-    let order = |finding: &Finding| share_of(finding).map_or(0.0, |share| share.share);
+    let order = |finding: &Finding| share(finding).map_or(0.0, |share| share.share);
     findings.sort_by(|a, b| order(b).total_cmp(&order(a)));
     for finding in findings {
-        let share = share_of(finding);
+        let share = share(finding);
         let unknown = || "–".to_owned();
         let percent = |share: Option<f64>| share.map_or_else(unknown, percent);
         let counted = |number: Option<u64>| number.map_or_else(unknown, count);

@@ -49,7 +49,7 @@ impl SlowOnes<'_> {
     pub(crate) fn condition(&self) -> String {
         let limit = duration(self.tail.threshold_seconds);
         match &*self.tail.threshold {
-            "p90" => format!("from the p90 of {limit} on"),
+            "p90" => format!("at or above the p90 of {limit}"),
             "p99" => format!("slower than the p99 of {limit}"),
             objective => format!("slower than {objective}"),
         }
