@@ -23,7 +23,7 @@ impl RegistrationTimer {
     }
 
     /// Waits for a check, whose time does not count.
-    pub(crate) async fn without<R>(&mut self, check: impl Future<Output = R>) -> R {
+    pub(crate) async fn paused_for<R>(&mut self, check: impl Future<Output = R>) -> R {
         let started = Instant::now();
         let result = check.await;
         self.time_in_checks += started.elapsed();
@@ -50,10 +50,10 @@ impl RegistrationTimer {
 /// Detects a client that sends nothing.
 pub(crate) struct SilenceTimer {
     client_limits: ClientLimits,
-    last_read_at: Instant,
+    silent_since: Instant,
     is_ping_sent: bool,
     /// A read does not reset the timer, because that would cost more. When the
-    /// timer fires, `elapsed` computes from `last_read_at` whether the time is
+    /// timer fires, `elapsed` computes from `silent_since` whether the time is
     /// over.
     timer: Pin<Box<Sleep>>,
 }
@@ -62,14 +62,14 @@ impl SilenceTimer {
     pub(crate) fn new(client_limits: ClientLimits) -> Self {
         Self {
             client_limits,
-            last_read_at: Instant::now(),
+            silent_since: Instant::now(),
             is_ping_sent: false,
             timer: Box::pin(time::sleep(client_limits.ping_after)),
         }
     }
 
     pub(crate) fn reset(&mut self) {
-        self.last_read_at = Instant::now();
+        self.silent_since = Instant::now();
         self.is_ping_sent = false;
     }
 
@@ -79,7 +79,7 @@ impl SilenceTimer {
             self.timer.as_mut().await;
             let allowed = self.client_limits.ping_after
                 + if self.is_ping_sent { self.client_limits.pong_timeout } else { Duration::ZERO };
-            let due = self.last_read_at + allowed;
+            let due = self.silent_since + allowed;
             if Instant::now() >= due {
                 return;
             }
@@ -91,7 +91,7 @@ impl SilenceTimer {
     /// PING first.
     pub(crate) fn timeout_reason(&mut self) -> Option<String> {
         if self.is_ping_sent {
-            return Some(format!("Ping timeout: {} seconds", self.last_read_at.elapsed().as_secs()));
+            return Some(format!("Ping timeout: {} seconds", self.silent_since.elapsed().as_secs()));
         }
         self.is_ping_sent = true;
         None
@@ -109,9 +109,9 @@ mod tests {
         let started = Instant::now();
         let mut timer = RegistrationTimer::new(TIMEOUT);
         time::sleep(TIMEOUT / 2).await;
-        timer.without(time::sleep(TIMEOUT * 2)).await;
+        timer.paused_for(time::sleep(TIMEOUT * 2)).await;
         time::timeout(TIMEOUT / 4, timer.elapsed()).await.expect_err("a quarter is left");
-        timer.without(time::sleep(TIMEOUT)).await;
+        timer.paused_for(time::sleep(TIMEOUT)).await;
         timer.elapsed().await;
         assert!(started.elapsed().abs_diff(TIMEOUT * 4) < Duration::from_secs(1), "{:?}", started.elapsed());
         time::timeout(TIMEOUT * 9, timer.elapsed()).await.expect_err("it has ended once");

@@ -224,7 +224,7 @@ impl Reader<'_> {
             }
             RequestOutcome::CheckPassword(password) => {
                 let check = services.passwords.admits(&password, self.address);
-                let is_right = self.registration.without(check).await;
+                let is_right = self.registration.paused_for(check).await;
                 hub.ask(self.id, Request::PasswordChecked { is_right }).await
             }
             RequestOutcome::Reload => {
@@ -236,7 +236,7 @@ impl Reader<'_> {
             }
             RequestOutcome::LogIn(credentials) => {
                 let check = services.accounts.log_in(&credentials, self.address);
-                let account = self.registration.without(check).await;
+                let account = self.registration.paused_for(check).await;
                 let is_first = account.is_some() && !std::mem::replace(&mut self.has_logged_in, true);
                 let outcome = hub.ask(self.id, Request::LoginChecked { account }).await;
                 if !is_first {
@@ -247,7 +247,7 @@ impl Reader<'_> {
             RequestOutcome::RegisterAccount(credentials) => {
                 let name = credentials.account.clone();
                 let register = services.accounts.register(credentials, self.address);
-                let registration = self.registration.without(register).await;
+                let registration = self.registration.paused_for(register).await;
                 hub.ask(self.id, Request::AccountRegistered { name, registration }).await
             }
             other => other,
