@@ -73,6 +73,8 @@ struct ReadyLogins {
 pub(crate) struct LoginRecorder {
     /// When the run began.
     origin: Instant,
+    /// The text and the limit of the objective above which a login is slow.
+    objective: Option<(String, Duration)>,
     bins: Bins,
     ready: Mutex<ReadyLogins>,
     first: Mutex<Histogram<u64>>,
@@ -81,8 +83,10 @@ pub(crate) struct LoginRecorder {
 }
 
 impl LoginRecorder {
-    /// Returns a recorder for a run with this duration.
-    pub(crate) fn new(duration: Duration) -> Self {
+    /// Returns a recorder for a run with this duration and this tightest
+    /// objective on logins.
+    pub(crate) fn new(duration: Duration, objective: Option<(String, Duration)>) -> Self {
+        let floor_ns = objective.as_ref().map_or(0, |(_, limit)| nanoseconds(*limit));
         let bins = Bins::new(duration);
         let storms = StormRecord {
             storms: 0,
@@ -96,8 +100,12 @@ impl LoginRecorder {
         };
         Self {
             origin: Instant::now(),
+            objective,
             bins,
-            ready: Mutex::new(ReadyLogins { latency: histogram(), slowest: SlowestWaits::with_floor(0) }),
+            ready: Mutex::new(ReadyLogins {
+                latency: histogram(),
+                slowest: SlowestWaits::with_floor(floor_ns),
+            }),
             first: Mutex::new(histogram()),
             handshake: Mutex::new(histogram()),
             storms: Mutex::new(storms),
@@ -114,7 +122,8 @@ impl LoginRecorder {
         let mut ready = lock(&self.ready);
         let ReadyLogins { latency, slowest } = &mut *ready;
         latency.saturating_record(span.nanoseconds().max(1));
-        slowest.offer(span, || just_below(latency, BELOW_TAIL_QUANTILE));
+        let has_objective = self.objective.is_some();
+        slowest.offer(span, || if has_objective { 0 } else { just_below(latency, BELOW_TAIL_QUANTILE) });
     }
 
     /// Records a connection that is ready for the first time, as
@@ -168,14 +177,14 @@ impl LoginRecorder {
 
     /// Returns the logins above an objective, or else from the p90 on; `None`
     /// if no connection was ready. The measured time ends at `end`.
-    pub(crate) fn slow(&self, objective: Option<(String, Duration)>, end: Instant) -> Option<SlowWaits> {
+    pub(crate) fn slow(&self, end: Instant) -> Option<SlowWaits> {
         let ready = lock(&self.ready);
         let latency = &ready.latency;
         if latency.is_empty() {
             return None;
         }
-        let (threshold, threshold_ns) = match objective {
-            Some((objective, limit)) => (objective, nanoseconds(limit)),
+        let (threshold, threshold_ns) = match &self.objective {
+            Some((objective, limit)) => (objective.clone(), nanoseconds(*limit)),
             None => ("p90".to_owned(), just_below(latency, SLOW_QUANTILE)),
         };
         Some(SlowWaits {
@@ -214,20 +223,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const DURATION: Duration = Duration::from_secs(1);
+
+    fn before(now: Instant, ms: u64) -> Instant {
+        now.checked_sub(Duration::from_millis(ms)).expect("the machine runs for longer")
+    }
+
     /// Logins that were due 10, 20 … 1,000 ms ago are ready now.
-    fn recorder() -> LoginRecorder {
+    fn recorder(limit: Option<Duration>) -> LoginRecorder {
+        let objective = limit.map(|limit| ("login.max<…".to_owned(), limit));
         let now = Instant::now();
-        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).expect("the machine runs for longer");
-        let recorder = LoginRecorder { origin: ago(5_000), ..LoginRecorder::new(Duration::from_secs(1)) };
-        (1..=100).for_each(|number| recorder.on_ready(ago(10 * number), now));
+        let recorder =
+            LoginRecorder { origin: before(now, 5_000), ..LoginRecorder::new(DURATION, objective) };
+        (1..=100).for_each(|number| recorder.on_ready(before(now, 10 * number), now));
         recorder
     }
 
     #[test]
     fn the_slowest_tenth_of_the_logins_is_slow() {
-        let recorder = recorder();
+        let recorder = recorder(None);
         let end = recorder.origin + Duration::from_secs(9);
-        let slow = recorder.slow(None, end).expect("logins");
+        let slow = recorder.slow(end).expect("logins");
         assert_eq!((&*slow.threshold, slow.measured_ns), ("p90", 9_000_000_000));
         assert_eq!((slow.count, slow.kept.len()), (11, 11), "{slow:?}");
         let is_late =
@@ -238,22 +254,35 @@ mod tests {
 
     #[test]
     fn a_single_login_is_slow() {
-        let now = Instant::now();
-        let due = now.checked_sub(Duration::from_secs(1)).expect("the machine runs for longer");
-        let recorder = LoginRecorder { origin: due, ..LoginRecorder::new(Duration::from_secs(1)) };
+        let due = before(Instant::now(), 1_000);
+        let recorder = LoginRecorder { origin: due, ..LoginRecorder::new(DURATION, None) };
         recorder.on_ready(due, due);
-        let slow = recorder.slow(None, now).expect("a login");
+        let slow = recorder.slow(Instant::now()).expect("a login");
         assert_eq!((slow.count, slow.kept.len()), (1, 1));
     }
 
     #[test]
     fn an_objective_sets_the_limit_of_slow_logins() {
-        let (recorder, limit) = (recorder(), Duration::from_secs(3_600));
-        let objective = |limit| Some(("login.max<1h".to_owned(), limit));
-        let slow = recorder.slow(objective(limit), Instant::now()).expect("logins");
-        assert_eq!((&*slow.threshold, slow.count), ("login.max<1h", 0));
-        let slow = recorder.slow(objective(Duration::ZERO), Instant::now()).expect("logins");
+        let slow = recorder(Some(Duration::from_secs(3_600))).slow(Instant::now()).expect("logins");
+        assert_eq!((&*slow.threshold, slow.count), ("login.max<…", 0));
+        let slow = recorder(Some(Duration::ZERO)).slow(Instant::now()).expect("logins");
         assert_eq!((slow.count, slow.kept.len()), (100, 100));
-        assert!(LoginRecorder::new(limit).slow(None, Instant::now()).is_none(), "no login");
+        assert!(LoginRecorder::new(DURATION, None).slow(Instant::now()).is_none(), "no login");
+    }
+
+    /// More logins than are kept, and most of them above the objective.
+    #[test]
+    fn many_slow_logins_are_a_fair_sample() {
+        let recorder = recorder(Some(Duration::from_millis(5)));
+        for _ in 0..40_000 {
+            let now = Instant::now();
+            recorder.on_ready(before(now, 1_000), now);
+            recorder.on_ready(before(now, 20), now);
+        }
+        let slow = recorder.slow(Instant::now()).expect("logins");
+        assert!(slow.weight > 1 && slow.count == 80_100, "{} of {}", slow.weight, slow.count);
+        let fast = slow.kept.iter().filter(|span| span.nanoseconds() < 500_000_000).count();
+        let share = fast as f64 / slow.kept.len() as f64;
+        assert!((0.45..0.55).contains(&share), "{share}");
     }
 }

@@ -38,7 +38,7 @@ impl RunState {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let recorders = (0..plan.threads).map(|_| Mutex::new(Recorder::new(&plan))).collect();
         let issued = (0..plan.connections).map(|_| AtomicU64::new(0)).collect();
-        let logins = LoginRecorder::new(plan.duration());
+        let logins = LoginRecorder::new(plan.duration(), plan.tightest_login_objective());
         Self {
             plan,
             run: now.subsec_nanos() ^ std::process::id().rotate_left(16),

@@ -81,7 +81,7 @@ impl Measurement {
         }
         invalid.extend(too_late(&state.plan, &load, &record.generator));
         let slow = slow(state, &record, start);
-        let slow_logins = state.logins.slow(state.plan.tightest_login_objective(), record.end);
+        let slow_logins = state.logins.slow(record.end);
         let (generator, interrupted) = (record.generator, record.interrupted);
         Self { load, generator, started, interrupted, invalid, plan: state.plan.clone(), slow, slow_logins }
     }
