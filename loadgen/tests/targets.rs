@@ -117,6 +117,7 @@ fn invalid_flags_are_rejected_in_one_sentence() {
         (&["--rate", "0"], "above 0"),
         (&["--duration", "soon"], "500ms, 20s or 2m"),
         (&["--slo", "p98<5ms"], "cannot be an objective"),
+        (&["--slo", "login.p98<5ms"], "`service.`, `login.`, `send_lag.`, `receive_lag.`"),
         (&["--slo", "blocking.events==0"], "add --telemetry URL"),
         (&["--slo-file", "/nowhere/at/all"], "cannot be read"),
         (&["--stages", "5"], "RATE:DURATION"),

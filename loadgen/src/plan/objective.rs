@@ -227,10 +227,13 @@ impl FromStr for Objective {
         let metric = Metric::all().find(|(known, _)| known == name).map(|(_, metric)| metric);
         let metric = metric.ok_or_else(|| {
             let others: Vec<_> = OTHER_METRICS.iter().map(|(name, _)| *name).collect();
-            let others = others.join(", ");
+            let prefixes = TIME_METRICS.iter().filter(|(prefix, _)| !prefix.is_empty());
+            let prefixes: Vec<_> = prefixes.map(|(prefix, _)| format!("`{prefix}`")).collect();
             format!(
-                "`{name}` cannot be an objective; use p50, p90, p99, p99.9, max, the same with the prefix \
-                 `service.`, `send_lag.` or `receive_lag.`, or {others}"
+                "`{name}` cannot be an objective; use p50, p90, p99, p99.9, max, the same with one of the prefixes \
+                 {}, or {}",
+                prefixes.join(", "),
+                others.join(", ")
             )
         })?;
         let (limit, unit) = limit(metric, value.trim())?;
