@@ -31,7 +31,7 @@ def board():
     b.lines("Schedule delay", "Time that ready tasks wait for a worker. The p99.9 shows the delay that few users notice; the median shows whether all users are affected. Dashed: 5 ms and 50 ms.",
             "s", [query(p(q, "loopscope_task_schedule_delay_seconds"), f"p{name}") for q, name in [(0.5, 50), (0.99, 99), (0.999, "99.9")]],
             log=True, thresholds=DELAY_LIMITS)
-    b.lines("Pressure", "Share of the time in which tasks were ready while some workers (`some`) or all workers (`full`) were blocked.",
+    b.lines("Pressure", "Share of the time in which tasks were ready while some workers (`some`) or all workers (`full`) were blocked. A blocked worker that drives I/O and timers counts as all workers.",
             "percentunit", [query(f"avg by (level) ({rate('loopscope_pressure_seconds_total')})", "{{level}}")])
     b.row("Work")
     b.lines("Worker use", "Share of its time that each worker spends in polls. If all are near 100 %, there is more work than the workers can do. If only one is, the work does not spread, or that worker is blocked. A poll counts while it lasts.",

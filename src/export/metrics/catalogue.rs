@@ -143,7 +143,7 @@ catalogue! {
     STARVED: Counter "loopscope_starved_seconds_total" []
         "Time of all long polls that is not the code's: threads waited for a CPU (a busy machine or a CPU quota), the process was stopped, or nothing is known.";
     PRESSURE: Counter "loopscope_pressure_seconds_total" ["level"]
-        "Time in which tasks were ready while workers were blocked by code: at least one worker (level some) or all workers (level full).";
+        "Time in which tasks were ready while workers were blocked by code: at least one worker (level some) or all workers (level full). A blocked worker that drives I/O and timers counts as all workers if its runtime has other tasks, because none of them can become ready.";
     POOL_THREADS: Gauge "loopscope_blocking_pool_threads" ["runtime"]
         "Threads of the blocking pool (requires tokio_unstable).";
     POOL_IDLE_THREADS: Gauge "loopscope_blocking_pool_idle_threads" ["runtime"]
