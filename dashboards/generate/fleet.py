@@ -11,7 +11,7 @@ def worst(rule, n=10):
 
 
 def board():
-    b = Board("fleet", "fleet", "Instances side by side, the worst first. It reads the recording rules of rules.yml, so that it is as fast for a thousand instances as for ten.", runtime=False)
+    b = Board("fleet", "fleet", "Instances side by side, the worst first. Its rates come from the recording rules of rules.yml, so that it is as fast for a thousand instances as for ten.", runtime=False)
     b.row("All instances")
     b.stat("Instances", "Instances that export loopscope's metrics now.", "none", f"count(loopscope_build_info{{{M}}})", steps("green"), 6)
     b.stat("With stalls now", "Instances with at least one blocked worker at the last scrape.", "none",
