@@ -48,10 +48,10 @@ Examples:
   loopscope attach --telemetry 127.0.0.1:9464 4711    with the live page, for Prometheus
 
 How it finds a stall:
-  It looks at each thread with an event loop four times in a threshold. The kernel shows
-  whether the thread has run in between, and the stack whether it is in the same poll.
-  The process is not stopped. All figures are sampled: short polls are not seen, and a
-  duration is a lower bound.
+  It looks at each thread with an event loop four times in a threshold, at intervals of
+  1 ms to 50 ms. The kernel shows whether the thread has run in between, and the stack
+  whether it is in the same poll. The process is not stopped. All figures are sampled:
+  short polls are not seen, and a duration is a lower bound.
 
 Exit codes:
   0    it has watched, whether or not something was found

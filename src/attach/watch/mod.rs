@@ -173,11 +173,12 @@ impl fmt::Debug for WatchBuilder {
 
 /// Watches the event loops of another process until it is dropped.
 ///
-/// It looks at each thread of a runtime four times in a threshold. A stall is a
-/// poll that lasts for the threshold. That it is one poll is certain: the
-/// thread has waited in one system call and not run in between, or it has not
-/// written to the frame in which each poll begins. Its duration is a lower
-/// bound, too short by three looks at most. Shorter stalls are not seen.
+/// It looks at each thread of a runtime four times in a threshold, at
+/// intervals of 1 ms to 50 ms. A stall is a poll that lasts for the threshold.
+/// That it is one poll is certain: the thread has waited in one system call and
+/// not run in between, or it has not written to the frame in which each poll
+/// begins. Its duration is a lower bound, too short by three looks at most.
+/// Shorter stalls are not seen.
 #[must_use = "a watch stops when it is dropped"]
 pub struct Watch {
     source: Arc<ProcessSource>,
