@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, io};
 
 use common::{SCENARIO_TIMEOUT, STALL, run_scenario_of};
-use loopscope::{FindingsDocument, Scope, Terminal};
+use loopscope::{FindingsDocument, Recording, Scope, Terminal};
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
 /// A crate that has renamed loopscope.
@@ -83,7 +83,16 @@ fn the_settings_reach_the_runtime_and_the_scope() {
             (threshold, runtime.metrics().num_workers(), runtime.name().map(str::to_owned))
         }
     }
+    mod detects {
+        use super::*;
+
+        #[loopscope::main(recording = "detect", attachable = false, terminal = "never")]
+        pub(super) async fn main(scope: &Scope) -> Recording {
+            scope.snapshot().recording
+        }
+    }
     assert_eq!(program::main(), (Duration::from_millis(25), 3, Some("api".to_owned())));
+    assert_eq!(detects::main(), Recording::Detect);
 }
 
 #[test]

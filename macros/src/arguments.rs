@@ -173,6 +173,11 @@ mod tests {
                 "",
                 ".captures_per_second(20u32).max_debug_info_memory(1000u64)",
             ),
+            (
+                "recording = \"detect\", attachable = true",
+                "",
+                ".recording(::loopscope::Recording::Detect).attachable(true)",
+            ),
         ] {
             assert_eq!(parse(arguments), Ok([of_runtime, of_scope].map(str::to_owned)), "{arguments}");
         }
@@ -246,6 +251,11 @@ mod tests {
                 "`threshold` must be a time from 1ms to 60s, such as `threshold = \"10ms\"`",
             ),
             (
+                "recording = \"off\"",
+                "\"off\"",
+                "`recording` must be `full` or `detect`, such as `recording = \"detect\"`",
+            ),
+            (
                 "crate = \"a b\"",
                 "\"a b\"",
                 "`crate` must be the path of the crate loopscope, such as `crate = \"watch\"`",
@@ -258,8 +268,8 @@ mod tests {
                 "treshold = \"10ms\"",
                 "treshold",
                 "the argument must be one of `flavor`, `worker_threads`, `start_paused`, `unhandled_panic`, `name`, \
-                 `crate`, `threshold`, `schedule_delay`, `signals`, `captures_per_second`, \
-                 `max_debug_info_memory`, `terminal`, `telemetry`",
+                 `crate`, `threshold`, `recording`, `schedule_delay`, `signals`, `captures_per_second`, \
+                 `max_debug_info_memory`, `attachable`, `terminal`, `telemetry`",
             ),
         ] {
             assert_eq!(parse(arguments), Err([tokens, text].map(str::to_owned)), "{arguments}");

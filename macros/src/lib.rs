@@ -42,10 +42,12 @@ use proc_macro::TokenStream;
 /// | `unhandled_panic` | `"ignore"` or `"shutdown_runtime"`; not with `multi_thread`, needs `--cfg tokio_unstable` |
 /// | `crate` | the path of loopscope, if the program has renamed it; `#[tokio::main]` has the path of Tokio here |
 /// | `threshold` | from `"1ms"` to `"60s"`: a poll that takes at least this long is a stall |
+/// | `recording` | `"full"` (default) or `"detect"`: how much is recorded of each poll |
 /// | `schedule_delay` | whether Tokio measures the schedule delay of every task |
 /// | `signals` | `"never"`, `"safe"` or `"always"`: when loopscope may send signals to capture stacks |
 /// | `captures_per_second` | how many stacks are captured per second on average |
 /// | `max_debug_info_memory` | how many bytes compressed debug information may take |
+/// | `attachable` | whether tools such as `loopscope ps` may read this process from outside |
 /// | `terminal` | `"auto"`, `"always"` or `"never"`: where reports are printed |
 /// | `telemetry` | the address of the live page, such as `"127.0.0.1:9464"`; needs the feature `telemetry` |
 ///
@@ -57,7 +59,7 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// A setting with another value, such as a callback, needs
+/// A callback (`on_finding`) and a registry (`registry`) need
 /// [`ScopeBuilder::run`](../loopscope/struct.ScopeBuilder.html#method.run),
 /// which is what the attribute calls.
 ///

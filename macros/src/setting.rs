@@ -29,7 +29,7 @@ pub(crate) enum Effect {
     Telemetry(Code),
 }
 
-pub(crate) static SETTINGS: [Setting; 13] = [
+pub(crate) static SETTINGS: [Setting; 15] = [
     setting("flavor", "`multi_thread`, `current_thread` or `local`", "\"current_thread\"", Effect::Flavor),
     setting("worker_threads", "a whole number from 1 on", "4", Effect::MultiThread(value::worker_threads)),
     setting("start_paused", "`true` or `false`", "true", Effect::OneThread(value::start_paused)),
@@ -42,6 +42,7 @@ pub(crate) static SETTINGS: [Setting; 13] = [
     setting("name", "a string that is not empty", "\"api\"", Effect::Runtime(value::name)),
     setting("crate", "the path of the crate loopscope", "\"watch\"", Effect::Library),
     setting("threshold", "a time from 1ms to 60s", "\"10ms\"", Effect::Scope(value::threshold)),
+    setting("recording", "`full` or `detect`", "\"detect\"", Effect::Scope(value::recording)),
     setting("schedule_delay", "`true` or `false`", "false", Effect::Scope(value::schedule_delay)),
     setting("signals", "`never`, `safe` or `always`", "\"never\"", Effect::Scope(value::signals)),
     setting("captures_per_second", "a whole number", "10", Effect::Scope(value::captures_per_second)),
@@ -51,6 +52,7 @@ pub(crate) static SETTINGS: [Setting; 13] = [
         "67_108_864",
         Effect::Scope(value::max_debug_info_memory),
     ),
+    setting("attachable", "`true` or `false`", "true", Effect::Scope(value::attachable)),
     setting("terminal", "`auto`, `always` or `never`", "\"never\"", Effect::Scope(value::terminal)),
     setting("telemetry", "an address", "\"127.0.0.1:9464\"", Effect::Telemetry(value::telemetry)),
 ];

@@ -44,6 +44,13 @@ pub(crate) fn threshold(literal: &Lit, _: &TokenStream) -> Option<TokenStream> {
     (MIN_THRESHOLD..=MAX_THRESHOLD).contains(&threshold).then_some(call)
 }
 
+/// The names are those of the environment variable `LOOPSCOPE`.
+pub(crate) fn recording(literal: &Lit, library: &TokenStream) -> Option<TokenStream> {
+    let variant = choice(literal, &[("full", "Full"), ("detect", "Detect")])?;
+    let variant = format_ident!("{variant}");
+    Some(quote!(.recording(#library::Recording::#variant)))
+}
+
 pub(crate) fn schedule_delay(literal: &Lit, _: &TokenStream) -> Option<TokenStream> {
     let is_recorded = boolean(literal)?;
     Some(quote!(.schedule_delay(#is_recorded)))
@@ -63,6 +70,11 @@ pub(crate) fn captures_per_second(literal: &Lit, _: &TokenStream) -> Option<Toke
 pub(crate) fn max_debug_info_memory(literal: &Lit, _: &TokenStream) -> Option<TokenStream> {
     let bytes = number::<u64>(literal)?;
     Some(quote!(.max_debug_info_memory(#bytes)))
+}
+
+pub(crate) fn attachable(literal: &Lit, _: &TokenStream) -> Option<TokenStream> {
+    let is_attachable = boolean(literal)?;
+    Some(quote!(.attachable(#is_attachable)))
 }
 
 pub(crate) fn terminal(literal: &Lit, library: &TokenStream) -> Option<TokenStream> {
