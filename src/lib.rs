@@ -27,6 +27,8 @@
 //! task, without a change to any spawn. Set `debug = "line-tables-only"` in the
 //! profile to see files and lines; without it, a finding names functions only.
 //!
+//! The application needs Tokio 1.54 and Rust 1.92, or later.
+//!
 //! # Design
 //!
 //! Tokio's hooks write the start and the end of each poll into a slot that
