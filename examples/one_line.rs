@@ -1,8 +1,8 @@
 //! loopscope in one line: the attribute runs the application's main function on
 //! a watched runtime.
 //!
-//! `cargo run --example one_line` prints findings if stderr is a terminal, and
-//! prints nothing otherwise. `LOOPSCOPE=off` turns loopscope off.
+//! `cargo run --example one_line` prints findings to stderr, because no
+//! `tracing` subscriber takes them. `LOOPSCOPE=off` turns loopscope off.
 
 use std::thread;
 use std::time::Duration;
