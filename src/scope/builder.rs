@@ -41,8 +41,11 @@ impl ScopeBuilder {
     /// Default: 10 ms.
     ///
     /// The watchdog samples all workers twice per threshold, and four times per
-    /// threshold while a poll is older than a quarter of the threshold. A
-    /// sample of a shorter poll reads only atomics.
+    /// threshold while a poll is older than a quarter of the threshold. While
+    /// all workers use little CPU time, once per threshold is enough with
+    /// `--cfg tokio_unstable` and [`Recording::Full`]. A sample of a shorter
+    /// poll reads atomics; in each pass, the watchdog also reads the CPU times
+    /// of up to four workers.
     pub fn blocking_threshold(mut self, threshold: Duration) -> Self {
         self.settings.threshold = threshold;
         self
