@@ -46,8 +46,9 @@ use output::{Destinations, Document};
 use plan::LoadArgs;
 
 /// Parses the command line and runs the command. Returns the verdict as the
-/// exit code: 0 if every objective was met, 1 if an objective was missed
-/// or findings are denied, 2 if no verdict is possible. After an error the exit
+/// exit code: 0 if every objective was met; 1 if an objective was missed,
+/// findings are denied, no trial of `search` met the objectives, or `compare`
+/// found something worse; 2 if no verdict is possible. After an error the exit
 /// code is 2 as well.
 ///
 /// # Errors

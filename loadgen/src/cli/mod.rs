@@ -21,7 +21,8 @@ pub(crate) use server::ServerArgs;
 use crate::plan::{LoadArgs, parse_target};
 
 const AFTER_HELP: &str = "Exit code: 0 if every objective was met, 1 if an objective was missed or --deny rejects \
-                          findings, 2 if no verdict is possible or the command failed.";
+                          findings, if no trial of `search` met the objectives, or if `compare` found something \
+                          worse, 2 if no verdict is possible or the command failed.";
 
 /// An open-model load generator that finds the blocking calls of the server
 /// under test.
