@@ -9,7 +9,8 @@ use crate::plan::Objective;
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
     /// The shards: reports as --json writes them, or logs as --hlog writes
-    /// them; not both, because both contain the same deliveries.
+    /// them; not both, because both contain the same deliveries. A file whose
+    /// name ends in .hlog is a log, any other file is a report.
     #[arg(value_name = "SHARD", required = true)]
     pub(crate) shards: Vec<PathBuf>,
     /// An objective for all shards together; can be given several times.

@@ -11,7 +11,8 @@ pub(crate) struct OutputArgs {
     /// Write the report as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write the latencies of each second as an HdrHistogram log (V2).
+    /// Write the latencies of each second as an HdrHistogram log (V2). Let the
+    /// name end in .hlog: `loadgen merge` takes any other file for a report.
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
     /// Write the report as one self-contained HTML page with plots.
