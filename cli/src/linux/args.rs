@@ -67,10 +67,14 @@ to stderr. SIGTERM, SIGHUP and SIGINT are passed on. SIGQUIT to loopscope prints
 the command does, as `loopscope ps` prints it. Ctrl-C and Ctrl-\\ on a terminal reach
 the command itself, as without loopscope.
 
+--json prints the document of --ps-after and of SIGQUIT as JSON to stderr. Findings are
+text. If the command cannot be watched, one sentence on stderr says why, and the command
+runs on.
+
 A process may always read its children under kernel.yama.ptrace_scope = 1.
 
 Exit codes:
-  that of the command; 128 + N if signal N ended it
+  that of the command, also if it is not watched; 128 + N if signal N ended it
   2    the command could not be started";
 
 /// Shows what a running Tokio process does, without a change to it.
