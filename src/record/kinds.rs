@@ -188,23 +188,29 @@ impl Kinds {
     /// Returns a snapshot for each name. `totals` has what threads recorded
     /// about each kind, by index.
     pub(crate) fn snapshots(&self, totals: Vec<KindTotals>) -> Vec<KindSnapshot> {
-        let kinds = self.all();
+        self.snapshots_of(&self.all(), totals)
+    }
+
+    /// A worker may add a name at any time, so a spawn location may have a name
+    /// that is not among `kinds`. Until the next snapshot it counts as none.
+    fn snapshots_of(&self, kinds: &[TaskKind], totals: Vec<KindTotals>) -> Vec<KindSnapshot> {
         let mut merged: Vec<_> =
             kinds.iter().map(|kind| KindSnapshot { name: kind.name.clone(), ..Default::default() }).collect();
         for (index, mut totals) in totals.into_iter().take(kinds.len()).enumerate() {
             let counts = &self.task_counts[index];
             counts.add_to(&mut totals);
-            let first_name = counts.first_name.load(Acquire) as usize;
-            if counts.has_several_names.load(Acquire) {
-                // Only tasks that have ended are known to have had no name.
-                let unnamed = totals.completed.saturating_sub(totals.named_completed);
-                merged[first_name].spawned += totals.named.saturating_sub(totals.other_names);
-                merged[first_name].completed +=
-                    totals.named_completed.saturating_sub(totals.other_names_completed);
-                (totals.spawned, totals.completed) = (unnamed, unnamed);
-                totals.add_to(&mut merged[index]);
-            } else {
-                totals.add_to(&mut merged[if first_name > 0 { first_name } else { index }]);
+            let first_name = Some(counts.first_name.load(Acquire) as usize);
+            match first_name.filter(|name| (1..kinds.len()).contains(name)) {
+                Some(first_name) if counts.has_several_names.load(Acquire) => {
+                    // Only tasks that have ended are known to have had no name.
+                    let unnamed = totals.completed.saturating_sub(totals.named_completed);
+                    merged[first_name].spawned += totals.named.saturating_sub(totals.other_names);
+                    merged[first_name].completed +=
+                        totals.named_completed.saturating_sub(totals.other_names_completed);
+                    (totals.spawned, totals.completed) = (unnamed, unnamed);
+                    totals.add_to(&mut merged[index]);
+                }
+                first_name => totals.add_to(&mut merged[first_name.unwrap_or(index)]),
             }
             let kind = &mut merged[index];
             kind.large_futures += counts.large_futures.load(Relaxed);
@@ -351,6 +357,30 @@ mod tests {
         assert!(!kinds.name_task(kind, another) && kinds.name_task(kind, session));
         assert_eq!(kinds.get(kind).name, here.to_string(), "it has several names now");
         assert_eq!(kinds.get(another).spawned_at, Some(here.to_string()));
+    }
+
+    #[test]
+    #[cfg(tokio_unstable)]
+    fn a_name_that_is_added_during_a_snapshot_is_in_the_next() {
+        let kinds = Kinds::new();
+        let location = kinds.for_location(Location::caller()).unwrap();
+        let totals = || {
+            let mut totals = vec![KindTotals::default(); kinds.len()];
+            totals[location.index()].spawned = 1;
+            totals
+        };
+        let spawned = |snapshots: Vec<KindSnapshot>| -> Vec<_> {
+            snapshots.into_iter().map(|kind| (kind.name, kind.spawned)).collect()
+        };
+        let known = kinds.all();
+        for name in ["session", "another"] {
+            kinds.name_task(location, kinds.for_static_name(name));
+            let now = spawned(kinds.snapshots_of(&known, totals()));
+            assert_eq!(now, [(known[location.index()].name.clone(), 1)]);
+        }
+        let mut totals = totals();
+        totals[location.index()].named = 1;
+        assert_eq!(spawned(kinds.snapshots(totals)), [("session".to_owned(), 1)]);
     }
 
     #[test]
