@@ -40,6 +40,15 @@ pub(crate) struct TaskDelay {
     pub(crate) is_released: bool,
 }
 
+impl TaskDelay {
+    /// Adds another delay of the same wait by the same finding.
+    fn add(&mut self, other: Self) {
+        self.nanos += other.nanos;
+        self.is_new_wait |= other.is_new_wait;
+        self.is_released |= other.is_released;
+    }
+}
+
 /// An ended stall, or its part for one finding.
 #[derive(Debug)]
 pub(crate) struct EndedStall {
@@ -87,7 +96,8 @@ struct CountedWait {
 /// overlap that moment. Two findings whose stalls overlap both count it.
 #[derive(Debug, Default)]
 pub(crate) struct RecentStalls {
-    stalls: VecDeque<EndedStall>,
+    /// With the hash of each finding's id.
+    stalls: VecDeque<(u64, EndedStall)>,
     waits: VecDeque<KeptWait>,
 }
 
@@ -97,31 +107,34 @@ impl RecentStalls {
     pub(crate) fn add_stall(&mut self, stall: EndedStall) -> Vec<TaskDelay> {
         let finding = hash(&stall.finding);
         let delays = self.waits.iter_mut().filter_map(|kept| kept.count(finding, &stall)).collect();
-        push_bounded(&mut self.stalls, stall, MAX_STALLS);
+        push_bounded(&mut self.stalls, (finding, stall), MAX_STALLS);
         delays
     }
 
-    /// Keeps a wait that has ended. Returns a delay for each known stall that
-    /// it belongs to, with the id of the stall's finding.
+    /// Keeps a wait that has ended. Returns what it adds to each finding to
+    /// whose known stalls it belongs, with the id of the finding.
     pub(crate) fn add_wait(&mut self, wait: TaskWait) -> Vec<(String, TaskDelay)> {
         // Stalls are kept roughly in the order of their ends, so the search
         // ends at a stall that ended long before the wait began.
         let oldest_end = wait.nanos.start.saturating_sub(MAX_STALL_DISORDER_NANOS);
         let mut kept = KeptWait { wait, counted: Vec::new() };
-        let mut delays = Vec::new();
-        let stalls = self.stalls.iter().rev().take_while(|stall| stall.nanos.end >= oldest_end);
-        for stall in stalls {
-            if let Some(delay) = kept.count(hash(&stall.finding), stall) {
-                delays.push((stall.finding.clone(), delay));
+        let mut delays = Vec::<(u64, &str, TaskDelay)>::new();
+        let stalls = self.stalls.iter().rev().take_while(|(_, stall)| stall.nanos.end >= oldest_end);
+        for (finding, stall) in stalls {
+            let Some(delay) = kept.count(*finding, stall) else { continue };
+            match delays.iter_mut().find(|(known, ..)| known == finding) {
+                Some((.., sum)) => sum.add(delay),
+                None => delays.push((*finding, &stall.finding, delay)),
             }
         }
+        let delays = delays.into_iter().map(|(_, finding, delay)| (finding.to_owned(), delay)).collect();
         push_bounded(&mut self.waits, kept, MAX_WAITS);
         delays
     }
 
     /// Returns the kept stalls.
     pub(crate) fn stalls(&self) -> impl Iterator<Item = &EndedStall> {
-        self.stalls.iter()
+        self.stalls.iter().map(|(_, stall)| stall)
     }
 }
 
@@ -248,6 +261,24 @@ mod tests {
         assert_eq!(delay_ms(known.into_iter().chain(later)), 60, "from 50 to 110 ms");
         let other = recent.add_stall(stall("b", "r", 100..115));
         assert_eq!((delay_ms(other.clone()), other[0].is_new_wait), (15, true), "another finding");
+    }
+
+    /// On a runtime with one worker, a task may wait for the stalls of all the
+    /// tasks before it.
+    #[test]
+    fn waits_for_many_stalls_take_little_memory() {
+        let mut recent = RecentStalls::default();
+        let stalls = MAX_STALLS as u64;
+        for n in 0..stalls {
+            recent.add_stall(stall(if n % 2 == 0 { "a" } else { "b" }, "r", n * 12..n * 12 + 11));
+        }
+        for task in 0..100 {
+            let delays = recent.add_wait(wait("r", 0..stalls * 12, task));
+            assert_eq!(delays.len(), 2, "one for each finding");
+            assert_eq!(delay_ms(delays.into_iter().map(|(_, delay)| delay)), stalls * 11);
+        }
+        let kept = recent.waits.iter().flat_map(|kept| &kept.counted).map(|counted| counted.overlaps.len());
+        assert!(kept.max() <= Some(16));
     }
 
     #[test]
