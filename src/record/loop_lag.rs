@@ -22,7 +22,7 @@ pub(crate) struct LagProbe {
     carried: CarriedCounts,
     /// When the canary was woken; zero if it has been polled since.
     woken_at: AtomicU64,
-    waker: Lock<Option<Waker>>,
+    waker: Lock<Option<Arc<Waker>>>,
     has_ended: AtomicBool,
 }
 
@@ -31,11 +31,10 @@ impl LagProbe {
     /// one. Returns `Ready` after [`LagProbes::end`]. Only the probe's canary
     /// calls this, when it is polled.
     pub(crate) fn poll(&self, clock: &Clock, context: &mut Context<'_>) -> Poll<()> {
-        let mut waker = self.waker.lock();
-        if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
-            *waker = Some(context.waker().clone());
+        let is_known = |waker: &Arc<Waker>| waker.will_wake(context.waker());
+        if !self.waker.lock().as_ref().is_some_and(is_known) {
+            self.set_waker(Some(Arc::new(context.waker().clone())));
         }
-        drop(waker);
         let woken_at = self.woken_at.load(Acquire);
         if woken_at != 0 {
             self.lag.record(clock.nanos(woken_at, clock.ticks()), &self.carried);
@@ -46,8 +45,15 @@ impl LagProbe {
 
     /// Stops the measurement in progress: its canary was dropped.
     pub(crate) fn canary_dropped(&self) {
-        *self.waker.lock() = None;
+        self.set_waker(None);
         self.woken_at.store(0, Release);
+    }
+
+    /// To clone or to drop a waker may run code of the application, which may
+    /// end the scope. So both are done without the lock.
+    fn set_waker(&self, waker: Option<Arc<Waker>>) {
+        let previous = std::mem::replace(&mut *self.waker.lock(), waker);
+        drop(previous);
     }
 
     fn wake_canary(&self, now: Ticks) {
@@ -56,7 +62,7 @@ impl LagProbe {
         // If the canary has not been polled since the last wake, that
         // measurement continues.
         if self.woken_at.compare_exchange(0, now.max(1), Release, Relaxed).is_ok() {
-            waker.wake();
+            waker.wake_by_ref();
         }
     }
 
@@ -64,7 +70,7 @@ impl LagProbe {
         self.has_ended.store(true, Release);
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
-            waker.wake();
+            waker.wake_by_ref();
         }
     }
 
@@ -140,5 +146,50 @@ impl LagProbes {
     /// waker may run any code.
     fn all(&self) -> Vec<Arc<LagProbe>> {
         self.0.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::Wake;
+    use std::thread;
+
+    use super::*;
+
+    /// Ends the scope when it is dropped, as a task that owns the scope does.
+    struct OwnsScope(Arc<LagProbes>);
+
+    impl Wake for OwnsScope {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for OwnsScope {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+
+    #[test]
+    fn a_waker_may_end_the_scope_when_it_is_dropped() {
+        let (send, has_ended) = mpsc::channel();
+        thread::spawn(move || {
+            let clock = Clock::new();
+            for is_dropped in [false, true] {
+                let lag_probes = Arc::new(LagProbes::default());
+                let lag_probe = lag_probes.for_canary("canary");
+                let waker = Waker::from(Arc::new(OwnsScope(lag_probes)));
+                assert!(lag_probe.poll(&clock, &mut Context::from_waker(&waker)).is_pending());
+                drop(waker);
+                if is_dropped {
+                    lag_probe.canary_dropped();
+                }
+                let again = lag_probe.poll(&clock, &mut Context::from_waker(Waker::noop()));
+                send.send(again.is_ready()).unwrap();
+            }
+        });
+        let results: Vec<_> =
+            (0..2).map_while(|_| has_ended.recv_timeout(Duration::from_secs(60)).ok()).collect();
+        assert_eq!(results, [true, true]);
     }
 }
