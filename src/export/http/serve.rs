@@ -1,6 +1,8 @@
 //! Serves connections over HTTP/1, with limits on their number, time and size.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -32,7 +34,8 @@ const SEND_BUFFER_BYTES: usize = 128 << 10;
 pub(crate) struct ConnectionLimits {
     /// The number of open connections. At the limit, a new connection closes
     /// the one that has been silent for the longest time, so that silent
-    /// clients cannot keep a scraper out.
+    /// clients cannot keep a scraper out. A connection with a request in
+    /// progress is closed only if all others have one too.
     pub(crate) max_connections: usize,
     /// The time that the server waits for a complete request head. This also
     /// limits how long a connection stays open between requests.
@@ -106,8 +109,13 @@ async fn serve_connection(
     let router = TowerToHyperService::new(router);
     let requests = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
-        requests.record_request();
-        router.call(request)
+        let answering = Answering::begin(Arc::clone(&requests));
+        let response = router.call(request);
+        async move {
+            let response = response.await;
+            drop(answering);
+            response
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -134,15 +142,18 @@ impl OpenConnections {
     }
 
     /// Spawns the task that `serve` creates. At the limit, closes the
-    /// connection that has been silent for the longest time.
+    /// connection that has been silent for the longest time: one that waits for
+    /// no document, if there is one.
     fn admit<F>(&mut self, serve: impl FnOnce(Arc<ClientActivity>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.connections.retain(|(task, _)| !task.is_finished());
         if self.connections.len() >= self.max
-            && let Some(longest_silent) =
-                (0..self.connections.len()).max_by_key(|index| self.connections[*index].1.silence())
+            && let Some(longest_silent) = (0..self.connections.len()).max_by_key(|index| {
+                let activity = &self.connections[*index].1;
+                (!activity.is_answered.load(Relaxed), activity.silence())
+            })
         {
             self.connections.swap_remove(longest_silent).0.abort();
         }
@@ -152,21 +163,22 @@ impl OpenConnections {
     }
 }
 
-/// When a client last started a request, or connected.
-struct ClientActivity(Lock<Instant>);
+/// What a client does.
+struct ClientActivity {
+    /// When it last started a request, or connected.
+    requested_at: Lock<Instant>,
+    /// Whether the answer to a request is being made.
+    is_answered: AtomicBool,
+}
 
 impl ClientActivity {
     fn new() -> Self {
-        Self(Lock::new(Instant::now()))
-    }
-
-    fn record_request(&self) {
-        *self.0.lock() = Instant::now();
+        Self { requested_at: Lock::new(Instant::now()), is_answered: AtomicBool::new(false) }
     }
 
     /// Returns the time since the last request.
     fn silence(&self) -> Duration {
-        self.0.lock().elapsed()
+        self.requested_at.lock().elapsed()
     }
 
     /// Waits until the client has been silent for `timeout`.
@@ -174,5 +186,54 @@ impl ClientActivity {
         while let Some(remaining) = timeout.checked_sub(self.silence()).filter(|time| !time.is_zero()) {
             sleep(remaining).await;
         }
+    }
+}
+
+/// The answer to a request is being made. A connection has one request at a
+/// time.
+struct Answering(Arc<ClientActivity>);
+
+impl Answering {
+    fn begin(activity: Arc<ClientActivity>) -> Self {
+        *activity.requested_at.lock() = Instant::now();
+        activity.is_answered.store(true, Relaxed);
+        Self(activity)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.is_answered.store(false, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_waits_for_a_document_is_closed_last() {
+        let mut connections = OpenConnections::new(3);
+        let mut activities = Vec::new();
+        let mut connect = |connections: &mut OpenConnections| {
+            connections.admit(|activity| {
+                activities.push(activity);
+                pending()
+            });
+            Arc::clone(&activities[activities.len() - 1])
+        };
+        let waiting = Answering::begin(connect(&mut connections));
+        let is_open = |connections: &OpenConnections, activity: &Arc<ClientActivity>| {
+            connections.connections.iter().any(|(_, open)| Arc::ptr_eq(open, activity))
+        };
+        let opened: Vec<_> = (0..20).map(|_| connect(&mut connections)).collect();
+        assert!(is_open(&connections, &waiting.0), "20 others have come since");
+        assert_eq!(opened.iter().filter(|activity| is_open(&connections, activity)).count(), 2);
+        let others: Vec<_> = opened.into_iter().map(Answering::begin).collect();
+        connect(&mut connections);
+        assert!(!is_open(&connections, &waiting.0), "all wait, it for the longest time");
+        drop(others);
     }
 }
