@@ -43,12 +43,14 @@ impl Recorder {
                 polls,
             }
         };
+        // Read before the names: a poll may be the first of its kind.
+        let workers = workers.iter().map(polls).collect();
         RecordedPolls {
             scope_start: at.wall_at(0),
             now_nanos: at.nanos,
             min_kept: Duration::from_nanos(self.min_kept_nanos),
             kinds: self.kind_names(),
-            workers: workers.iter().map(polls).collect(),
+            workers,
         }
     }
 
