@@ -64,21 +64,46 @@ impl DriverWatch {
         monitors: &mut [WorkerMonitor],
         clock: &ProcessClock,
         threshold_nanos: u64,
+        now: Instant,
     ) {
         let mut places = ParkPlaces::default();
-        self.search(monitors, clock, threshold_nanos, &mut places);
+        let is_due = now.duration_since(self.searched_at) >= SEARCH_INTERVAL;
+        let last_worker = monitors.last().map(WorkerMonitor::number);
+        self.has_new_runtime |= last_worker != self.last_worker;
+        self.last_worker = last_worker;
+        if is_due {
+            self.searched_at = now;
+            self.forget_ended_runtimes(monitors);
+        }
+        if is_due || self.has_new_runtime {
+            self.search(monitors, clock, threshold_nanos, is_due, &mut places);
+        }
+        if monitors.iter().any(WorkerMonitor::is_in_tracked_poll) {
+            self.check_tracked_polls(monitors, clock, threshold_nanos, now, &mut places);
+        }
+        self.set_reporting(monitors, threshold_nanos, now);
+    }
+
+    /// Checks the tracked polls that are due.
+    fn check_tracked_polls(
+        &mut self,
+        monitors: &mut [WorkerMonitor],
+        clock: &ProcessClock,
+        threshold_nanos: u64,
+        now: Instant,
+        places: &mut ParkPlaces,
+    ) {
         for index in 0..monitors.len() {
             let is_outdated = is_outdated(index, monitors, clock, threshold_nanos);
             if monitors[index].take_driver_check(clock) || is_outdated {
-                let is_held = self.is_held_by(index, monitors, clock, threshold_nanos, &mut places);
+                let is_held = self.is_held_by(index, monitors, clock, threshold_nanos, places);
                 let hold = is_held.then(|| hold(index, monitors));
                 monitors[index].set_driver_hold(hold);
             }
             if monitors[index].holds_driver() {
-                self.reporting.insert(Arc::clone(monitors[index].runtime()), Instant::now());
+                self.reporting.insert(Arc::clone(monitors[index].runtime()), now);
             }
         }
-        self.set_reporting(monitors, threshold_nanos);
     }
 
     /// Returns whether some workers report short waits. Only a pass ends that.
@@ -87,25 +112,15 @@ impl DriverWatch {
     }
 
     /// Searches for workers in the drivers of runtimes whose driver is not
-    /// known yet.
+    /// known yet: of all if the search `is_due`, else of the new ones.
     fn search(
         &mut self,
         monitors: &[WorkerMonitor],
         clock: &ProcessClock,
         threshold_nanos: u64,
+        is_due: bool,
         places: &mut ParkPlaces,
     ) {
-        let is_due = self.searched_at.elapsed() >= SEARCH_INTERVAL;
-        if is_due {
-            self.searched_at = Instant::now();
-            self.forget_ended_runtimes(monitors);
-        }
-        let last_worker = monitors.last().map(WorkerMonitor::number);
-        self.has_new_runtime |= last_worker != self.last_worker;
-        self.last_worker = last_worker;
-        if !is_due && !self.has_new_runtime {
-            return;
-        }
         let mut has_new_runtime = false;
         let mut samples_left = MAX_SAMPLES_PER_SEARCH;
         for offset in 0..monitors.len() {
@@ -159,17 +174,17 @@ impl DriverWatch {
 
     /// Lets the workers of the runtimes in `reporting` report all waits, for as
     /// long as that is needed.
-    fn set_reporting(&mut self, monitors: &[WorkerMonitor], threshold_nanos: u64) {
+    fn set_reporting(&mut self, monitors: &[WorkerMonitor], threshold_nanos: u64, now: Instant) {
         if self.reporting.is_empty() {
             return;
         }
         for monitor in monitors {
             if let Some(needed_at) = self.reporting.get(monitor.runtime()) {
-                let is_needed = needed_at.elapsed() < RELEASE_REPORTING;
+                let is_needed = now.duration_since(*needed_at) < RELEASE_REPORTING;
                 monitor.set_min_reported_wait_nanos(if is_needed { 0 } else { threshold_nanos });
             }
         }
-        self.reporting.retain(|_, needed_at| needed_at.elapsed() < RELEASE_REPORTING);
+        self.reporting.retain(|_, needed_at| now.duration_since(*needed_at) < RELEASE_REPORTING);
     }
 }
 

@@ -26,8 +26,7 @@ impl HookAudit {
     }
 
     /// Returns the hooks that are newly found to be replaced.
-    pub(crate) fn audit(&mut self, recorder: &Recorder) -> Vec<Hook> {
-        let now = Instant::now();
+    pub(crate) fn audit(&mut self, recorder: &Recorder, now: Instant) -> Vec<Hook> {
         if now.duration_since(self.last_audit) < AUDIT_INTERVAL {
             return Vec::new();
         }

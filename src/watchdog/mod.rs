@@ -72,6 +72,9 @@ use crate::watchdog::worker_monitor::{MonitorContext, WorkerMonitor};
 const CAPTURE_BURST_SECONDS: u32 = 10;
 /// The time between two wakes of the canaries.
 const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(100);
+/// The time between two passes that also do what can wait: see
+/// [`WatchdogLoop::keep_up`].
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The settings that the watchdog uses.
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +162,7 @@ struct WatchdogLoop<'r> {
     lost_events: u64,
     hook_audit: HookAudit,
     driver_watch: DriverWatch,
+    kept_up_at: Instant,
     lag_probes_woken_at: Instant,
     /// Whether the latest pass has woken canaries: the next one looks at their
     /// polls.
@@ -212,6 +216,7 @@ impl<'r> WatchdogLoop<'r> {
             lost_events: 0,
             hook_audit: HookAudit::new(),
             driver_watch: DriverWatch::new(),
+            kept_up_at: Instant::now(),
             lag_probes_woken_at: Instant::now(),
             has_woken_canaries: false,
             rest: Rest::new(Instant::now()),
@@ -243,13 +248,15 @@ impl<'r> WatchdogLoop<'r> {
         }
         // Report what has ended since the last pass.
         self.sample_workers();
+        self.keep_up(Instant::now());
     }
 
     /// Makes one pass over all workers.
     fn sample_workers(&mut self) {
         self.has_slept = false;
         let flushes = self.outbox.begin_pass();
-        if std::mem::replace(&mut self.flushes, flushes) != flushes {
+        let is_flushed = std::mem::replace(&mut self.flushes, flushes) != flushes;
+        if is_flushed {
             self.flush_found_at = self.recorder.clock.ticks();
         }
         let generation = self.recorder.generation();
@@ -285,15 +292,12 @@ impl<'r> WatchdogLoop<'r> {
         });
         #[cfg(stack_capture)]
         self.find_lock_holders();
+        let now = Instant::now();
         let threshold = self.recorder.threshold_nanos;
-        self.driver_watch.check(&mut self.monitors, &self.process_clock, threshold);
+        self.driver_watch.check(&mut self.monitors, &self.process_clock, threshold, now);
         let blocked = self.monitors.iter().filter(|monitor| monitor.is_blocked(threshold));
         let runtimes = blocked.map(|monitor| (&**monitor.runtime(), monitor.holds_driver()));
         self.pressure.update(runtimes, threshold, self.recorder, self.self_metrics);
-        let lost_events = self.recorder.lost_events();
-        self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);
-        self.lost_events = lost_events;
-        let now = Instant::now();
         self.rest.add_pass(self.monitors.iter().any(WorkerMonitor::has_polled), now);
         self.has_woken_canaries = false;
         if now.duration_since(self.lag_probes_woken_at) >= LAG_PROBE_INTERVAL {
@@ -301,11 +305,9 @@ impl<'r> WatchdogLoop<'r> {
             self.has_woken_canaries = self.recorder.lag_probes.has_canaries();
             self.recorder.lag_probes.wake_canaries(self.recorder.clock.ticks());
         }
-        for hook in self.hook_audit.audit(self.recorder) {
-            self.outbox.send(Message::Replaced(hook), self.self_metrics);
+        if is_flushed || now.duration_since(self.kept_up_at) >= UPKEEP_INTERVAL {
+            self.keep_up(now);
         }
-        #[cfg(stack_capture)]
-        self.note_signal();
         let is_unsettled =
             |monitor: &&WorkerMonitor, before| monitor.is_unsettled(before, &self.process_clock);
         let unsettled =
@@ -314,6 +316,20 @@ impl<'r> WatchdogLoop<'r> {
         self.self_metrics.set_unsettled_polls(self.unsettled_polls);
         self.is_settled = unsettled(self.flush_found_at) == 0;
         self.outbox.end_pass(self.is_settled);
+    }
+
+    /// Does what need not be done in each pass. A pass runs with cold caches,
+    /// so that its cost is the amount of code and memory that it touches.
+    fn keep_up(&mut self, now: Instant) {
+        self.kept_up_at = now;
+        let lost_events = self.recorder.lost_events();
+        self.self_metrics.count_dropped(DropReason::RingFull, lost_events - self.lost_events);
+        self.lost_events = lost_events;
+        for hook in self.hook_audit.audit(self.recorder, now) {
+            self.outbox.send(Message::Replaced(hook), self.self_metrics);
+        }
+        #[cfg(stack_capture)]
+        self.note_signal();
     }
 
     /// Notes which signal the process uses to copy stacks, and reports a change

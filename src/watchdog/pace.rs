@@ -33,6 +33,7 @@ impl WatchdogLoop<'_> {
     }
 
     pub(super) fn sleep_until_woken(&mut self, stop: &AtomicBool) {
+        self.keep_up(Instant::now());
         // A thread that is not parked executes no fence at its next poll.
         let has_unparked_threads = !self.monitors.iter().all(WorkerMonitor::is_parked);
         let limit = self.sleep_limit();
@@ -62,6 +63,7 @@ impl WatchdogLoop<'_> {
         if self.unsettled_polls > 0 || self.monitors.iter().any(WorkerMonitor::has_news) {
             return;
         }
+        self.keep_up(Instant::now());
         #[cfg(stack_capture)]
         proc_files::close_all_besides(self.tid);
         #[cfg(stack_capture)]

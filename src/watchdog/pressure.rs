@@ -35,6 +35,10 @@ impl Pressure {
     ) {
         let now = recorder.clock.ticks();
         let elapsed = recorder.clock.nanos(std::mem::replace(&mut self.last_update, now), now).min(max_nanos);
+        let mut blocked = blocked.peekable();
+        if blocked.peek().is_none() {
+            return;
+        }
         let mut workers = HashMap::<&str, (usize, bool)>::new();
         for (runtime, holds_driver) in blocked {
             let (blocked, is_driver_held) = workers.entry(runtime).or_default();

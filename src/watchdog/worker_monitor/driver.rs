@@ -27,6 +27,11 @@ pub(crate) enum DriverRole {
 }
 
 impl WorkerMonitor {
+    /// Returns whether a poll is tracked.
+    pub(crate) fn is_in_tracked_poll(&self) -> bool {
+        self.tracked.is_some()
+    }
+
     /// Returns whether the tracked poll is due for a check, and schedules the
     /// next one if so.
     pub(crate) fn take_driver_check(&mut self, clock: &ProcessClock) -> bool {

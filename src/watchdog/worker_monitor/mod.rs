@@ -138,10 +138,25 @@ impl WorkerMonitor {
     pub(crate) fn sample(&mut self, context: &mut MonitorContext<'_>) {
         let progress = self.worker.progress();
         self.has_polled = std::mem::replace(&mut self.progress, progress) != progress;
-        self.sample_worker(context);
+        if self.is_quiet() {
+            self.quiet_time.update(&self.worker, false, context.recorder);
+        } else {
+            self.sample_worker(context);
+        }
         self.read_times_if_due(context);
         let unreported = self.tracked.as_ref().filter(|tracked| tracked.reported_milestone.is_none());
         self.latest.update(&self.worker, unreported.map(|tracked| tracked.poll), context);
+    }
+
+    /// Returns whether no poll is in progress, and nothing of an earlier one is
+    /// left to be handled.
+    fn is_quiet(&self) -> bool {
+        let is_reported = |poll: &TrackedPoll| poll.reported_milestone.is_some();
+        !self.is_polling()
+            && self.tracked.is_none()
+            && self.run.is_none()
+            && !self.finished.as_ref().is_some_and(is_reported)
+            && self.worker.events.is_empty()
     }
 
     fn sample_worker(&mut self, context: &mut MonitorContext<'_>) {
@@ -228,10 +243,8 @@ impl WorkerMonitor {
     /// Returns whether the worker is one of a runtime's workers and the own
     /// time of its poll has passed the threshold.
     pub(crate) fn is_blocked(&self, threshold_nanos: u64) -> bool {
-        if !self.is_runtime_worker() {
-            return false;
-        }
         self.tracked.is_some()
+            && self.is_runtime_worker()
             && self
                 .worker
                 .active()

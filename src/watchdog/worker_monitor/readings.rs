@@ -110,10 +110,7 @@ impl Readings {
     fn expected_wait(&self, nanos: u64) -> u64 {
         match self.run_queue_growth {
             (_, 0) => 0,
-            (grown, elapsed) => {
-                let wait = u128::from(grown) * u128::from(nanos) / u128::from(elapsed);
-                u64::try_from(wait).unwrap_or(u64::MAX)
-            }
+            (grown, elapsed) => (grown as f64 / elapsed as f64 * nanos as f64) as u64,
         }
     }
 }
