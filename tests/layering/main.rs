@@ -8,6 +8,7 @@
 mod graph;
 mod source;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use graph::{Edge, Graph};
@@ -277,6 +278,26 @@ fn a_module_with_children_is_a_file_mod_rs() {
         &faults
             .map(|file| format!("{file} stands beside its folder: move it there as mod.rs"))
             .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn the_table_of_files_with_unsafe_code_is_complete() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = |file: &str| std::fs::read_to_string(root.join(file)).expect("the file exists");
+    let document = text("ARCHITECTURE.md");
+    let section = document.split("\n## ").find(|section| section.starts_with("Unsafe\n"));
+    let rows = section.unwrap_or_default().lines().filter(|line| line.starts_with("| `"));
+    let names =
+        rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let named: BTreeSet<_> = names.map(|name| format!("src/{name}")).collect();
+    let graph = read("src");
+    let files = graph.sources.iter().map(|source| source.file.clone());
+    let allowed: BTreeSet<_> = files.filter(|file| text(file).contains("allow(unsafe_code)")).collect();
+    assert!(!allowed.is_empty());
+    let faults = allowed.symmetric_difference(&named);
+    fail_on(
+        &faults.map(|file| format!("{file} is unsafe or in the table, but not both")).collect::<Vec<_>>(),
     );
 }
 
