@@ -60,7 +60,7 @@ fn of_caller(
     registers: &BTreeMap<u16, u64>,
 ) -> Option<BTreeMap<u16, u64>> {
     let module = unwinder.module_of(address)?;
-    unwind_tables::with_description(module, address, |description, eh_frame, bases| {
+    unwind_tables::with_description(module, address, |description, eh_frame, bases, address| {
         let mut context = UnwindContext::new();
         let row = description.unwind_info_for_address(eh_frame, bases, &mut context, address).ok()?;
         let saved = |number: u16| match row.register(gimli::Register(number)) {

@@ -370,13 +370,10 @@ impl Unwinder {
             .unwrap_or(false)
     }
 
-    /// Returns whether the unwind tables of another process have a loop for
-    /// this address. No compiler writes one, and to follow it may take for
-    /// ever.
+    /// Returns whether to evaluate the unwind tables of another process for
+    /// this address may take for ever.
     fn may_not_end(&self, address: u64) -> bool {
-        self.module_of(address)
-            .and_then(|module| unwind_tables::has_backward_jump(module, address))
-            .unwrap_or(false)
+        self.module_of(address).is_some_and(|module| unwind_tables::may_not_end(module, address))
     }
 
     /// Returns the module that contains an address.
@@ -429,5 +426,26 @@ mod tests {
         let mut frames = unwinder.iter_frames(0x1_1000, registers, &mut cache, &mut read);
         assert_eq!(frames.next().ok().flatten().map(|frame| frame.address_for_lookup()), Some(0x1_1000));
         assert!(!matches!(frames.next(), Ok(Some(_))), "the tables are empty");
+    }
+
+    /// To follow the loop would take for ever.
+    #[cfg(feature = "attach")]
+    #[test]
+    fn a_walk_ends_at_a_loop_in_the_tables_of_another_process() {
+        use std::sync::mpsc;
+
+        use crate::capture::unwind_tables::tests::{CODE, module_with_loop};
+
+        const TIMEOUT: Duration = Duration::from_secs(20);
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut unwinder = Unwinder::new(Process::Other(i32::MAX));
+            unwinder.framehop.add_module(to_framehop(&module_with_loop()));
+            unwinder.modules = vec![module_with_loop()];
+            let stack =
+                CopiedStack { ip: CODE + 4, sp: 0x9000, bytes: vec![0; 64], ..CopiedStack::default() };
+            let _ = sender.send(unwinder.walk(&stack, UNKNOWN_FRAME_POINTER).addresses);
+        });
+        assert_eq!(receiver.recv_timeout(TIMEOUT), Ok(vec![CODE + 4]));
     }
 }
