@@ -42,6 +42,10 @@ const MAX_RECONSTRUCTION_WALKS_OF_OTHER: u32 = 512;
 /// How many frames are read in all these walks. It is not a time, so that the
 /// result does not depend on a busy machine.
 const MAX_RECONSTRUCTION_STEPS: usize = 1 << 16;
+/// How many bytes of the unwind tables are evaluated for one stack. It bounds
+/// the time for long entries. With the 80 bytes a frame that are usual in large
+/// programs, a whole reconstruction reads a third of this.
+const MAX_TABLE_BYTES_READ: usize = 16 << 20;
 /// How many calls are checked in one stack.
 const MAX_CHECKED_CALLS: usize = 512;
 /// How much code at the beginning of a function is read.
@@ -100,6 +104,8 @@ pub(crate) struct Unwinder {
     listed_at: Instant,
     /// The length of the list of mappings.
     list_bytes: usize,
+    /// How many bytes of the tables may still be read for this stack.
+    table_bytes_left: usize,
 }
 
 impl Unwinder {
@@ -114,6 +120,7 @@ impl Unwinder {
             maps: MapsFile::open(process),
             listed_at: Instant::now(),
             list_bytes: 0,
+            table_bytes_left: MAX_TABLE_BYTES_READ,
         }
     }
 
@@ -180,6 +187,7 @@ impl Unwinder {
     /// ends at the first frame that needs it.
     pub(crate) fn unwind(&mut self, stack: &CopiedStack) -> Unwound {
         self.refresh(stack.ip);
+        self.table_bytes_left = MAX_TABLE_BYTES_READ;
         let Walk { addresses, caller_sps, is_complete } =
             self.walk(stack, stack.registers.map_or(UNKNOWN_FRAME_POINTER, |all| all.frame_pointer));
         // If all registers are known, every found frame is right, even if the
@@ -199,6 +207,7 @@ impl Unwinder {
     /// frame, or seems to reach it at the other stack's end. There the longest
     /// walk counts: one that begins further out leaves frames out.
     pub(crate) fn reconstruct(&mut self, stack: &CopiedStack) -> Unwound {
+        self.table_bytes_left = MAX_TABLE_BYTES_READ;
         let leaf = self.walk(stack, UNKNOWN_FRAME_POINTER);
         if let Some(exact) = self.walk_by_frame_size(stack, &leaf) {
             return exact;
@@ -291,7 +300,7 @@ impl Unwinder {
     /// Returns how doubtful a walk is whose first `certain` frames do not
     /// depend on the frame pointer.
     fn doubt(
-        &self,
+        &mut self,
         addresses: &[u64],
         certain: usize,
         known: &mut HashMap<(u64, u64), Option<bool>>,
@@ -364,16 +373,24 @@ impl Unwinder {
 
     /// Returns whether the unwind tables say that the function at this address
     /// has no caller.
-    fn is_first_of_thread(&self, address: u64) -> bool {
-        self.module_of(address)
-            .and_then(|module| unwind_tables::has_no_caller(module, address))
-            .unwrap_or(false)
+    fn is_first_of_thread(&mut self, address: u64) -> bool {
+        let mut left = self.table_bytes_left;
+        let has_no_caller = self
+            .module_of(address)
+            .and_then(|module| unwind_tables::has_no_caller(module, address, &mut left));
+        self.table_bytes_left = left;
+        has_no_caller.unwrap_or(false)
     }
 
     /// Returns whether to evaluate the unwind tables of another process for
-    /// this address may take for ever.
-    fn may_not_end(&self, address: u64) -> bool {
-        self.module_of(address).is_some_and(|module| unwind_tables::may_not_end(module, address))
+    /// this address may take for ever, or longer than one stack may.
+    fn may_not_end(&mut self, address: u64) -> bool {
+        let mut left = self.table_bytes_left;
+        let may_not_end = self
+            .module_of(address)
+            .is_some_and(|module| unwind_tables::may_not_end(module, address, &mut left));
+        self.table_bytes_left = left;
+        may_not_end
     }
 
     /// Returns the module that contains an address.

@@ -3,11 +3,17 @@
 use std::ops::Range;
 
 use gimli::{
-    BaseAddresses, CallFrameInstruction, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
-    LittleEndian, Operation, ParsedEhFrameHdr, RegisterRule, UnwindContext, UnwindExpression, UnwindSection,
+    BaseAddresses, CallFrameInstruction, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice,
+    FrameDescriptionEntry, LittleEndian, Operation, ParsedEhFrameHdr, RegisterRule, UnwindContext,
+    UnwindExpression, UnwindSection,
 };
 
 use crate::capture::modules::Module;
+use crate::little_endian::u32_at;
+
+/// A longer entry is not read. The longest one in the compiler of Rust, a file
+/// of 150 MB, has 34 KB.
+const MAX_ENTRY_BYTES: usize = 128 * 1024;
 
 /// Returns the addresses of the function that an address is in.
 pub(super) fn function(module: &Module, address: u64) -> Option<Range<u64>> {
@@ -18,9 +24,10 @@ pub(super) fn function(module: &Module, address: u64) -> Option<Range<u64>> {
 }
 
 /// Returns whether the function at this address has no caller: it is the first
-/// one of a thread.
-pub(super) fn has_no_caller(module: &Module, address: u64) -> Option<bool> {
+/// one of a thread. Takes the bytes that it reads from `bytes_left`.
+pub(super) fn has_no_caller(module: &Module, address: u64, bytes_left: &mut usize) -> Option<bool> {
     with_description(module, address, |description, eh_frame, bases, address| {
+        *bytes_left = bytes_left.checked_sub(entry_bytes(&description))?;
         let mut context = UnwindContext::new();
         let row = description.unwind_info_for_address(eh_frame, bases, &mut context, address).ok()?;
         let return_address = description.cie().return_address_register();
@@ -28,15 +35,18 @@ pub(super) fn has_no_caller(module: &Module, address: u64) -> Option<bool> {
     })
 }
 
-/// Returns whether the unwind tables for this address have a loop. No
-/// compiler writes one, and to follow it may take for ever.
+/// Returns whether the unwind tables for this address have a loop, or more
+/// than `bytes_left`. No compiler writes a loop, and to follow it may take for
+/// ever. Takes the bytes that it reads from `bytes_left`.
 ///
 /// The entry is the one that framehop evaluates. It need not contain the
 /// address. What cannot be read here counts as a loop, in case framehop can.
-pub(super) fn may_not_end(module: &Module, address: u64) -> bool {
+pub(super) fn may_not_end(module: &Module, address: u64, bytes_left: &mut usize) -> bool {
     // Without a table, framehop evaluates nothing.
     let Some(tables) = Tables::of(module) else { return false };
     let Some(description) = tables.description(address) else { return true };
+    let Some(left) = bytes_left.checked_sub(entry_bytes(&description)) else { return true };
+    *bytes_left = left;
     has_loop(&description, &tables)
 }
 
@@ -80,6 +90,12 @@ fn has_loop(description: &FrameDescriptionEntry<Slice<'_>>, tables: &Tables<'_>)
         }
     }
     false
+}
+
+/// Returns how many bytes the entry of a function has, with what it shares with
+/// other functions.
+fn entry_bytes(description: &FrameDescriptionEntry<Slice<'_>>) -> usize {
+    description.entry_len().saturating_add(description.cie().entry_len())
 }
 
 type Slice<'m> = EndianSlice<'m, LittleEndian>;
@@ -138,7 +154,22 @@ impl<'m> Tables<'m> {
             return None;
         }
         let offset = table.pointer_to_offset(pointer).ok()?;
-        eh_frame.fde_from_offset(bases, offset, EhFrame::cie_from_offset).ok()
+        let is_short = |offset: usize| {
+            let frames = module.eh_frame.as_ref();
+            let bytes = frames.and_then(|frames| u32_at(&frames.bytes, offset));
+            bytes.is_some_and(|bytes| bytes as usize <= MAX_ENTRY_BYTES)
+        };
+        let common = |eh_frame: &EhFrame<Slice<'m>>, bases: &BaseAddresses, offset: EhFrameOffset| {
+            if is_short(offset.0) {
+                eh_frame.cie_from_offset(bases, offset)
+            } else {
+                Err(gimli::Error::NoUnwindInfoForAddress)
+            }
+        };
+        if !is_short(offset.0) {
+            return None;
+        }
+        eh_frame.fde_from_offset(bases, offset, common).ok()
     }
 }
 
@@ -212,7 +243,7 @@ pub(super) mod tests {
     }
 
     fn ends(module: &Module) -> bool {
-        !may_not_end(module, CODE + 4)
+        !may_not_end(module, CODE + 4, &mut usize::MAX.clone())
     }
 
     #[test]
@@ -221,7 +252,7 @@ pub(super) mod tests {
             let module = module_with(encoding, &[]);
             assert_eq!(function(&module, CODE + 4), Some(CODE..CODE + 0x100), "{encoding:#x}");
             assert_eq!(function(&module, CODE + 0x100), None, "{encoding:#x}");
-            assert_eq!(has_no_caller(&module, CODE + 4), Some(false));
+            assert_eq!(has_no_caller(&module, CODE + 4, &mut usize::MAX.clone()), Some(false));
             assert!(ends(&module));
         }
     }
@@ -239,6 +270,20 @@ pub(super) mod tests {
             assert!(ends(&module_of(encoding, &[&FORWARD[..], &[8]].concat())), "{encoding:#x}");
             assert!(ends(&module_of(encoding, &[0x77, 8])), "{encoding:#x}");
         }
+    }
+
+    #[test]
+    fn much_is_not_read() {
+        let of_length = |bytes: usize| module_with(RELATIVE, &vec![0; bytes]);
+        let long = of_length(MAX_ENTRY_BYTES);
+        assert!(!ends(&long));
+        assert_eq!(function(&long, CODE + 4), None);
+        let short = of_length(1000);
+        let mut left = 2500;
+        assert!(!may_not_end(&short, CODE + 4, &mut left) && left < 1500);
+        assert!(has_no_caller(&short, CODE + 4, &mut left).is_some() && left < 500);
+        assert!(may_not_end(&short, CODE + 4, &mut left) && left < 500);
+        assert_eq!(has_no_caller(&short, CODE + 4, &mut left), None);
     }
 
     /// framehop and gimli calculate with these numbers, and panic in a build
