@@ -17,6 +17,11 @@ const MAX_UNSIZED_BYTES: u64 = 4096;
 /// A longer name of a function is cut. In a file that means harm, each name may
 /// reach to the end of the table.
 const MAX_NAME_BYTES: usize = 64 * 1024;
+/// How many bytes of names are read of a table, and for some addresses. Names
+/// may overlap. A Rust program of 500 MB has 75 MB.
+#[cfg(feature = "attach")]
+const MAX_BYTES_SEARCHED: usize = 1 << 31;
+const MAX_BYTES_KEPT: usize = 1 << 27;
 /// The names of at most this many functions that share an address are kept.
 const MAX_NAMES: usize = 64;
 
@@ -65,11 +70,13 @@ pub(super) fn symbols(
             add(entry, &sorted, &mut found);
         }
     }
-    let symbol = |candidate: Candidate| {
-        let names = candidate.names.iter().filter_map(|offset| name(strings, *offset)).collect();
+    let mut bytes_left = MAX_BYTES_KEPT;
+    let mut symbol = |candidate: Candidate| {
+        let names = candidate.names.iter().filter_map(|offset| name(strings, *offset, &mut bytes_left));
+        let names = names.collect();
         Symbol { begin: candidate.begin, end: candidate.begin.saturating_add(candidate.size), names }
     };
-    Ok(found.into_iter().map(|candidate| candidate.map(symbol)).collect())
+    Ok(found.into_iter().map(|candidate| candidate.map(&mut symbol)).collect())
 }
 
 fn add(entry: &[u8], sorted: &[(u64, usize)], found: &mut [Option<Candidate>]) {
@@ -108,10 +115,21 @@ pub(super) fn functions_with(
     text: &str,
     max_functions: usize,
 ) -> gimli::Result<Vec<(u64, String)>> {
+    functions_within(table, strings, text, max_functions, MAX_BYTES_SEARCHED)
+}
+
+#[cfg(feature = "attach")]
+fn functions_within(
+    table: &Bytes,
+    strings: &Bytes,
+    text: &str,
+    max_functions: usize,
+    mut bytes_left: usize,
+) -> gimli::Result<Vec<(u64, String)>> {
     let mut found = Vec::new();
     let mut table = table.clone();
     let mut entry = [0; ENTRY_BYTES];
-    while table.len() >= ENTRY_BYTES && found.len() < max_functions {
+    while table.len() >= ENTRY_BYTES && found.len() < max_functions && bytes_left > 0 {
         table.read_slice(&mut entry)?;
         let (Some(offset), Some(section), Some(begin)) =
             (u32_at(&entry, 0), u16_at(&entry, 6), u64_at(&entry, 8))
@@ -119,9 +137,8 @@ pub(super) fn functions_with(
             continue;
         };
         let is_function = entry[4] & 0xF == STT_FUNC && section != SHN_UNDEF && begin != 0;
-        if is_function && let Some(name) = name(strings, offset).filter(|name| name.contains(text)) {
-            found.push((begin, name));
-        }
+        let name = if is_function { name(strings, offset, &mut bytes_left) } else { None };
+        found.extend(name.filter(|name| name.contains(text)).map(|name| (begin, name)));
     }
     Ok(found)
 }
@@ -159,13 +176,19 @@ fn main_crate(symbol: &[u8]) -> Option<String> {
     (!crate_name.contains("::")).then(|| crate_name.to_owned())
 }
 
-fn name(strings: &Bytes, offset: u32) -> Option<String> {
+/// Returns the name at an offset. Takes its length from `bytes_left`, and
+/// returns none once that is used up: the name may be cut.
+fn name(strings: &Bytes, offset: u32, bytes_left: &mut usize) -> Option<String> {
     let mut name = strings.clone();
     name.skip(offset as usize).ok()?;
-    let length = name.len().min(MAX_NAME_BYTES);
+    let length = name.len().min(MAX_NAME_BYTES).min(*bytes_left);
     name.truncate(length).ok()?;
     let end = name.find(0).unwrap_or(length);
     name.truncate(end).ok()?;
+    *bytes_left = bytes_left.saturating_sub(end);
+    if *bytes_left == 0 {
+        return None;
+    }
     let name = name.to_string_lossy().ok()?.into_owned();
     (!name.is_empty()).then_some(name)
 }
@@ -174,17 +197,40 @@ fn name(strings: &Bytes, offset: u32) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn entry(name: u32, begin: u64) -> [u8; ENTRY_BYTES] {
+        let mut entry = [0; ENTRY_BYTES];
+        entry[..4].copy_from_slice(&name.to_le_bytes());
+        (entry[4], entry[6]) = (STT_FUNC, 1);
+        entry[8..16].copy_from_slice(&begin.to_le_bytes());
+        entry
+    }
+
+    #[test]
+    fn names_are_searched_up_to_a_limit() {
+        let strings = Bytes::from_memory(b"\0abcdefgh\0".to_vec());
+        let table = [entry(1, 16), entry(2, 32), entry(3, 48), entry(1, 64)].concat();
+        let table = Bytes::from_memory(table);
+        let found = |bytes: usize| {
+            let found = functions_within(&table, &strings, "h", 8, bytes).unwrap();
+            found.into_iter().map(|(begin, _)| begin).collect::<Vec<_>>()
+        };
+        assert_eq!(found(8 + 7 + 6 + 8 + 1), [16, 32, 48, 64]);
+        assert_eq!(found(8 + 7 + 5), [16, 32]);
+    }
+
+    #[test]
+    fn names_of_addresses_are_kept_up_to_a_limit() {
+        let strings = Bytes::from_memory(b"\0abc\0".to_vec());
+        let mut left = 5;
+        assert_eq!(name(&strings, 1, &mut left).as_deref(), Some("abc"));
+        assert_eq!((name(&strings, 1, &mut left), left), (None, 0));
+        assert_eq!(name(&strings, 2, &mut left), None);
+    }
+
     #[test]
     fn a_name_without_an_end_is_cut() {
         let mut strings = b"\0poll\0".to_vec();
         strings.extend([b'x'; 2 * MAX_NAME_BYTES]);
-        let entry = |name: u32, begin: u64| {
-            let mut entry = [0; ENTRY_BYTES];
-            entry[..4].copy_from_slice(&name.to_le_bytes());
-            (entry[4], entry[6]) = (STT_FUNC, 1);
-            entry[8..16].copy_from_slice(&begin.to_le_bytes());
-            entry
-        };
         let table = [entry(1, 16), entry(6, 32), entry(u32::MAX, 48)].concat();
         let (table, strings) = (Bytes::from_memory(table), Bytes::from_memory(strings));
         let found = functions_with(&table, &strings, "", 8).unwrap();
