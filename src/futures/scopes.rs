@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset, constants};
 
-use crate::diagnose::image::{Bytes, OpenUnit};
+use crate::diagnose::image::{Bytes, OpenUnit, ranges_of};
 use crate::futures::layout::{EntryId, MAX_NAME_BYTES, Reference};
 use crate::futures::types::Types;
 
@@ -74,7 +74,7 @@ pub(super) fn at(types: &mut Types, address: u64) -> Option<Scopes> {
         let open = types.unit(unit)?;
         let around = |entry_offset: usize| {
             let entry = open.entries().entry(UnitOffset(entry_offset));
-            let range = range_around(&open, &entry.ok()?, address).ok()??;
+            let range = range_around(&open, &entry.ok()?, address, &mut types.ranges_left).ok()??;
             Some((entry_offset, range))
         };
         let (function, code) = entries.functions_up_to(address).take(MAX_FUNCTIONS).find_map(around)?;
@@ -82,14 +82,17 @@ pub(super) fn at(types: &mut Types, address: u64) -> Option<Scopes> {
     })
 }
 
-/// Returns the range of an entry's code that an address is in.
+/// Returns the range of an entry's code that an address is in. Fails if that
+/// takes more ranges than may still be read.
 fn range_around(
     unit: &OpenUnit,
     entry: &DebuggingInformationEntry<Bytes>,
     address: u64,
+    ranges_left: &mut usize,
 ) -> gimli::Result<Option<Range<u64>>> {
-    let mut ranges = unit.entries().die_ranges(entry)?;
+    let mut ranges = ranges_of(unit.entries(), entry)?;
     while let Some(range) = ranges.next()? {
+        *ranges_left = ranges_left.checked_sub(1).ok_or(gimli::Error::Io)?;
         if (range.begin..range.end).contains(&address) {
             return Ok(Some(range.begin..range.end));
         }
@@ -113,7 +116,7 @@ fn read(
     code: Range<u64>,
     address: u64,
 ) -> Option<Scopes> {
-    let (frame_base, found) = find(&open, unit, entry, address).ok()?;
+    let (frame_base, found) = find(&open, unit, entry, address, &mut types.ranges_left).ok()?;
     let functions = found.into_iter().rev().filter_map(|found| {
         let (module, name) = function_name(types, EntryId { unit, entry: found.entry })?;
         Some(Function { module, name, variables: found.variables })
@@ -129,6 +132,7 @@ fn find(
     unit: usize,
     entry: usize,
     address: u64,
+    ranges_left: &mut usize,
 ) -> gimli::Result<(Option<AttributeValue<Bytes>>, Vec<FoundFunction>)> {
     let mut cursor = open.entries().entries_at_offset(UnitOffset(entry))?;
     let (mut frame_base, mut functions) = (None, Vec::<FoundFunction>::new());
@@ -167,13 +171,14 @@ fn find(
             }
             _ if elsewhere.is_some() => {}
             constants::DW_TAG_inlined_subroutine if functions.len() < MAX_SCOPES => {
-                if range_around(open, entry, address)?.is_some() {
+                if range_around(open, entry, address, ranges_left)?.is_some() {
                     add_function(&mut functions);
                 } else {
                     elsewhere = Some(depth);
                 }
             }
-            constants::DW_TAG_lexical_block if range_around(open, entry, address)?.is_some() => {}
+            constants::DW_TAG_lexical_block if range_around(open, entry, address, ranges_left)?.is_some() => {
+            }
             _ => elsewhere = Some(depth),
         }
     }
@@ -220,5 +225,32 @@ impl Variable {
             let name = name.and_then(|name| unit.text(name, MAX_VARIABLE_NAME_BYTES)).unwrap_or_default();
             Some((name, types.resolve(id.unit, of_type)?))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object::{Object, ObjectSymbol, SymbolKind};
+
+    use super::*;
+    use crate::diagnose::image::made_up;
+
+    #[test]
+    fn ranges_are_read_up_to_a_limit() {
+        let contents = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let object = object::File::parse(&*contents).unwrap();
+        let functions = object.symbols().filter(|symbol| {
+            let is_here = symbol.name().is_ok_and(|name| name.contains("7futures6scopes"));
+            symbol.kind() == SymbolKind::Text && is_here
+        });
+        let addresses: Vec<_> = functions.map(|function| function.address()).collect();
+        let file = made_up::read(contents, "", &[], 0).unwrap();
+        let mut types = Types::new(file.debug_info.unwrap());
+        let before = types.ranges_left;
+        let known = addresses.into_iter().find(|address| at(&mut types, *address).is_some());
+        let address = known.expect("a function that the debug information describes");
+        assert!(types.ranges_left < before);
+        types.ranges_left = 0;
+        assert!(at(&mut types, address).is_none());
     }
 }

@@ -24,6 +24,10 @@ const MAX_KEPT_BYTES: usize = 1 << 29;
 /// bound the time: 2,000 kinds of tasks need a million and ten million.
 const MAX_LAYOUTS_READ: usize = 1 << 22;
 const MAX_COMPARED: usize = 1 << 26;
+/// The number of ranges of code that are read. They bound the time, because
+/// entries may share one list. Ten thousand functions with ten thousand ranges
+/// in each have a hundred million.
+const MAX_RANGES_READ: usize = 1 << 28;
 /// An entry names its function through at most this many other entries.
 const MAX_NAME_STEPS: usize = 16;
 
@@ -46,6 +50,7 @@ pub(super) struct Types {
     types_bytes: usize,
     layouts_left: usize,
     comparisons_left: usize,
+    pub(super) ranges_left: usize,
     /// How many more async functions are compared with one that is sought.
     pub(super) coroutines_left: usize,
     /// The layouts of tasks for which no poll function is known; `None` until
@@ -96,6 +101,7 @@ impl Types {
             types_bytes: 0,
             layouts_left: MAX_LAYOUTS_READ,
             comparisons_left: MAX_COMPARED,
+            ranges_left: MAX_RANGES_READ,
             coroutines_left: MAX_COMPARED,
             unpolled_cells: None,
         }

@@ -17,6 +17,7 @@ mod lines;
 pub(crate) mod made_up;
 mod missing;
 mod paged_file;
+mod ranges;
 mod sections;
 mod split;
 mod symbol_table;
@@ -37,6 +38,8 @@ pub(crate) use crate::diagnose::image::debug_info::{DebugInfo, OpenUnit};
 use crate::diagnose::image::elf::Elf;
 use crate::diagnose::image::functions::KnownEntries;
 pub(crate) use crate::diagnose::image::missing::MissingLines;
+#[cfg(feature = "attach")]
+pub(crate) use crate::diagnose::image::ranges::ranges_of;
 use crate::diagnose::image::sections::{dwarf, lines_source};
 use crate::diagnose::image::split::SplitUnits;
 pub(super) use crate::diagnose::image::split::is_of_system;

@@ -7,6 +7,7 @@ use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Reader, Unit, UnitHeader, co
 
 use crate::diagnose::compile_unit::CompileUnit;
 use crate::diagnose::image::bytes::Bytes;
+use crate::diagnose::image::ranges::ranges_of;
 
 /// Ranges of one unit that are at most this far apart become one range. The
 /// gap is padding, or a function that belongs to no unit.
@@ -73,7 +74,9 @@ impl UnitIndex {
         let unit = dwarf.unit(header)?;
         self.compile_units.extend(rust_compile_unit(&unit)?);
         let mut found = Vec::new();
-        let mut ranges = dwarf.unit_ranges(&unit)?;
+        let mut entries = unit.entries();
+        let Some(root) = entries.next_dfs()? else { return Ok(()) };
+        let mut ranges = ranges_of(unit.unit_ref(dwarf), root)?;
         while let Some(range) = ranges.next()? {
             let Some(left) = ranges_left.checked_sub(1) else { break };
             *ranges_left = left;
