@@ -13,12 +13,15 @@ use crate::diagnose::image::missing::MissingLines;
 use crate::diagnose::image::sections::{dwarf_with_places, lines_source};
 use crate::diagnose::image::split::{self, SplitUnits};
 use crate::diagnose::image::symbol_table;
+use crate::diagnose::image::unit_tables;
 use crate::diagnose::image::units::{self, UnitIndex};
 use crate::evidence::CodeFile;
 
-/// The number of units that stay open. The abbreviations of one may take a
-/// megabyte.
+/// The number of units that stay open, and the size of their tables, which take
+/// some ten times as much memory. The tables of one have 100 KB at most in our
+/// own programs.
 const MAX_OPEN_UNITS: usize = 64;
+const MAX_OPEN_BYTES: usize = 16 << 20;
 
 /// Debug information in which types can be followed.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub(crate) struct DebugInfo {
     /// By the offset of the unit in the program's file. `None` for one that
     /// cannot be read.
     open: HashMap<usize, Option<Rc<OpenUnit>>>,
+    /// How many bytes of tables the open units have.
+    open_bytes: usize,
+    /// A unit may be opened again and again.
+    table_bytes_left: usize,
 }
 
 /// A unit with the sections that its entries refer to.
@@ -71,7 +78,9 @@ impl DebugInfo {
         lines_source(source, &file.path)?;
         let dwarf = Rc::new(dwarf_with_places(source, max_memory)?);
         let index = UnitIndex::read(&dwarf);
-        Ok(Self { dwarf, index, split: SplitUnits::new(file, max_memory), open: HashMap::new() })
+        let split = SplitUnits::new(file, max_memory);
+        let table_bytes_left = unit_tables::MAX_BYTES_READ;
+        Ok(Self { dwarf, index, split, open: HashMap::new(), open_bytes: 0, table_bytes_left })
     }
 
     /// Returns the offsets of the units that may describe an address of code.
@@ -94,20 +103,24 @@ impl DebugInfo {
         if let Some(unit) = self.open.get(&offset) {
             return unit.clone();
         }
-        if self.open.len() >= MAX_OPEN_UNITS {
+        if self.open.len() >= MAX_OPEN_UNITS || self.open_bytes > MAX_OPEN_BYTES {
             self.open.clear();
+            self.open_bytes = 0;
         }
+        let left = self.table_bytes_left;
         let unit = self.read(offset).map(Rc::new);
+        self.open_bytes += left.saturating_sub(self.table_bytes_left);
         self.open.insert(offset, unit.clone());
         unit
     }
 
     fn read(&mut self, offset: usize) -> Option<OpenUnit> {
-        let unit = units::read_unit(&self.dwarf, offset).ok()?;
+        let left = &mut self.table_bytes_left;
+        let unit = units::read_unit(&self.dwarf, offset, left).ok()?;
         if unit.dwo_id.is_none() {
             return Some(OpenUnit { dwarf: Rc::clone(&self.dwarf), unit, skeleton: None });
         }
-        let (split, entries) = self.split.unit(&self.dwarf, &unit).ok()?;
+        let (split, entries) = self.split.unit(&self.dwarf, &unit, left).ok()?;
         let skeleton = Some((Rc::clone(&self.dwarf), unit));
         Some(OpenUnit { dwarf: Rc::new(split), unit: entries, skeleton })
     }

@@ -2,7 +2,9 @@
 
 use gimli::{AttributeValue, ColumnType, LineProgramHeader, Reader, UnitRef};
 
+use crate::diagnose::image::budget::Budget;
 use crate::diagnose::image::bytes::Bytes;
+use crate::diagnose::image::sought::Sought;
 
 /// A place in a source file. Instructions that the compiler added have no line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,22 +16,31 @@ pub(super) struct Location {
 
 /// Returns the location of each address; `None` for an address that the unit
 /// has no line for. Runs the line program once and keeps none of its rows.
-pub(super) fn locations(unit: UnitRef<'_, Bytes>, addresses: &[u64]) -> gimli::Result<Vec<Option<Location>>> {
+/// If the budget does not suffice, no lines are found.
+pub(super) fn locations(
+    unit: UnitRef<'_, Bytes>,
+    budget: &mut Budget,
+    addresses: &[u64],
+) -> gimli::Result<Vec<Option<Location>>> {
     let mut found = vec![None::<Row>; addresses.len()];
     let Some(program) = unit.line_program.clone() else { return Ok(vec![None; addresses.len()]) };
+    if !budget.take_steps(program.header().raw_program_buf().len()) {
+        return Ok(vec![None; addresses.len()]);
+    }
+    let mut sought = Sought::new(addresses.iter().enumerate().map(|(at, address)| (*address, at)));
     let mut rows = program.rows();
     let mut previous = None::<Row>;
     let mut is_removed = false;
-    while let Some((_, row)) = rows.next_row()? {
+    while !sought.is_empty()
+        && let Some((_, row)) = rows.next_row()?
+    {
         let address = row.address();
         match previous {
             // The linker leaves zero for functions that it removed.
             None => is_removed = address == 0,
             Some(row) if row.address < address && !is_removed => {
-                for (wanted, found) in addresses.iter().zip(&mut found) {
-                    if (row.address..address).contains(wanted) && found.is_none() {
-                        *found = Some(row);
-                    }
+                for at in sought.take(row.address..address) {
+                    found[at] = Some(row);
                 }
             }
             Some(_) => {}

@@ -22,6 +22,8 @@ pub(crate) enum MissingLines {
     /// off.
     #[cfg(not(feature = "compressed-debug-info"))]
     Compressed,
+    /// The debug information takes too long to read.
+    TakesTooLong,
     /// The debug information is in one of these files, which were not found.
     InOtherFile(Vec<String>),
 }
@@ -67,6 +69,9 @@ impl MissingLines {
                 "the debug information of `{name}` is compressed; the feature `compressed-debug-info` of \
                  loopscope reads it"
             ),
+            Self::TakesTooLong => {
+                format!("the debug information of `{name}` takes too long to read, so its code has no lines")
+            }
             Self::InOtherFile(files) => {
                 format!("the lines of `{name}` are in `{}`, which was not found", files.join("` or `"))
             }

@@ -4,6 +4,7 @@
 //! Only what an address needs is read. Between two look-ups only the index of
 //! the units stays in memory.
 
+mod budget;
 mod bytes;
 mod compressed;
 #[cfg(feature = "attach")]
@@ -15,12 +16,16 @@ pub(crate) mod given_files;
 mod lines;
 #[cfg(all(test, feature = "attach"))]
 pub(crate) mod made_up;
+#[cfg(test)]
+mod made_up_units;
 mod missing;
 mod paged_file;
 mod ranges;
 mod sections;
+mod sought;
 mod split;
 mod symbol_table;
+mod unit_tables;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,11 +37,12 @@ use std::sync::Arc;
 use gimli::{Dwarf, Unit};
 
 use crate::diagnose::compile_unit::CompileUnit;
+use crate::diagnose::image::budget::Budget;
 pub(crate) use crate::diagnose::image::bytes::Bytes;
 #[cfg(feature = "attach")]
 pub(crate) use crate::diagnose::image::debug_info::{DebugInfo, OpenUnit};
 use crate::diagnose::image::elf::Elf;
-use crate::diagnose::image::functions::KnownEntries;
+use crate::diagnose::image::functions::{KnownEntries, LookUp};
 pub(crate) use crate::diagnose::image::missing::MissingLines;
 #[cfg(feature = "attach")]
 pub(crate) use crate::diagnose::image::ranges::ranges_of;
@@ -87,6 +93,7 @@ pub(crate) struct Image {
     /// read again for another address in them.
     known_symbols: Vec<Symbol>,
     known_entries: KnownEntries,
+    budget: Budget,
 }
 
 impl Image {
@@ -245,8 +252,10 @@ impl Image {
         infos: &mut [AddressInfo],
         max_memory: u64,
     ) {
-        let Self { index, known_entries, .. } = self;
+        let Self { index, known_entries: known, budget, .. } = self;
         let index = index.get_or_insert_with(|| UnitIndex::read(dwarf));
+        budget.renew();
+        let mut look_up = LookUp { index, known, budget };
         let mut split = SplitUnits::new(file, max_memory);
         // Each unit is read once for all of its addresses.
         let mut by_unit = BTreeMap::<usize, Vec<usize>>::new();
@@ -260,9 +269,11 @@ impl Image {
             if places.is_empty() {
                 continue;
             }
-            let Ok(unit) = units::read_unit(dwarf, offset) else { continue };
+            let Ok(unit) = units::read_unit(dwarf, offset, &mut look_up.budget.table_bytes) else {
+                continue;
+            };
             let of_unit: Vec<_> = places.iter().map(|at| addresses[*at]).collect();
-            match frames(dwarf, &unit, offset, index, known_entries, &mut split, &of_unit) {
+            match frames(dwarf, &unit, offset, &mut look_up, &mut split, &of_unit) {
                 Ok(found) => {
                     for (at, frames) in places.iter().zip(found) {
                         infos[*at].frames = frames;
@@ -275,7 +286,12 @@ impl Image {
                 }
                 Err(Failure::Broken) => {}
             }
-            add_files_of_functions(dwarf, &unit, &places, begins, infos);
+            add_files_of_functions(dwarf, &unit, look_up.budget, &places, begins, infos);
+        }
+        if look_up.budget.is_used_up() {
+            for info in infos.iter_mut().filter(|info| info.frames.is_empty() && info.missing.is_none()) {
+                info.missing = Some(MissingLines::TakesTooLong);
+            }
         }
     }
 }
@@ -297,20 +313,20 @@ fn frames(
     dwarf: &Dwarf<Bytes>,
     unit: &Unit<Bytes>,
     offset: usize,
-    index: &UnitIndex,
-    known: &mut KnownEntries,
+    look_up: &mut LookUp<'_>,
     split: &mut SplitUnits,
     addresses: &[u64],
 ) -> Result<Vec<Vec<ImageFrame>>, Failure> {
     let lines_unit = unit.unit_ref(dwarf);
     let functions = match unit.dwo_id {
-        None => functions::functions(lines_unit, offset, index, known, addresses)?,
+        None => functions::functions(lines_unit, offset, look_up, addresses)?,
         Some(_) => {
-            let (dwarf, unit) = split.unit(dwarf, unit).map_err(Failure::Missing)?;
-            functions::functions(unit.unit_ref(&dwarf), offset, index, known, addresses)?
+            let bytes_left = &mut look_up.budget.table_bytes;
+            let (dwarf, unit) = split.unit(dwarf, unit, bytes_left).map_err(Failure::Missing)?;
+            functions::functions(unit.unit_ref(&dwarf), offset, look_up, addresses)?
         }
     };
-    let locations = lines::locations(lines_unit, addresses)?;
+    let locations = lines::locations(lines_unit, look_up.budget, addresses)?;
     let mut all = Vec::new();
     for (chain, location) in functions.into_iter().zip(locations) {
         if chain.is_empty() && location.is_none() {
@@ -340,6 +356,7 @@ fn frames(
 fn add_files_of_functions(
     dwarf: &Dwarf<Bytes>,
     unit: &Unit<Bytes>,
+    budget: &mut Budget,
     places: &[usize],
     begins: &[Option<u64>],
     infos: &mut [AddressInfo],
@@ -356,7 +373,7 @@ fn add_files_of_functions(
         return;
     }
     let begins: Vec<_> = unknown.iter().map(|(_, begin)| *begin).collect();
-    let locations = lines::locations(unit.unit_ref(dwarf), &begins).unwrap_or_default();
+    let locations = lines::locations(unit.unit_ref(dwarf), budget, &begins).unwrap_or_default();
     for ((at, _), location) in unknown.into_iter().zip(locations) {
         if let (Some(frame), Some(location)) = (infos[at].frames.last_mut(), location) {
             frame.file = location.file;

@@ -9,6 +9,7 @@ use crate::diagnose::image::bytes::Bytes;
 use crate::diagnose::image::elf::{self, Elf};
 use crate::diagnose::image::given_files;
 use crate::diagnose::image::missing::MissingLines;
+use crate::diagnose::image::unit_tables;
 use crate::evidence::CodeFile;
 use crate::process::Process;
 
@@ -77,20 +78,23 @@ impl SplitUnits {
         &mut self,
         dwarf: &Dwarf<Bytes>,
         skeleton: &Unit<Bytes>,
+        table_bytes_left: &mut usize,
     ) -> Result<SplitUnit, MissingLines> {
         let package =
             self.package.get_or_insert_with(|| package(self.process, &self.package_path, self.max_memory));
         if let Some(package) = package
-            && let Some(unit) = in_package(package, dwarf, skeleton)
+            && let Some(unit) = in_package(package, dwarf, skeleton, table_bytes_left)
         {
             return Ok(unit);
         }
         let object = object_path(dwarf, skeleton);
         let unit = object
             .as_deref()
-            .map(|path| in_object(self.process, path, dwarf, skeleton, self.max_memory))
-            .transpose()?;
-        unit.flatten().ok_or_else(|| {
+            .map(|path| in_object(self.process, path, dwarf, self.max_memory))
+            .transpose()?
+            .flatten()
+            .and_then(|split| unit_of(split, skeleton, table_bytes_left));
+        unit.ok_or_else(|| {
             let paths = [Some(&self.package_path), object.as_ref()].into_iter().flatten();
             MissingLines::InOtherFile(paths.map(|path| path.to_string_lossy().into_owned()).collect())
         })
@@ -111,18 +115,18 @@ fn in_package(
     package: &DwarfPackage<Bytes>,
     dwarf: &Dwarf<Bytes>,
     skeleton: &Unit<Bytes>,
+    table_bytes_left: &mut usize,
 ) -> Option<SplitUnit> {
     let split = package.find_cu(skeleton.dwo_id?, dwarf).ok()??;
-    unit_of(split, skeleton)
+    unit_of(split, skeleton, table_bytes_left)
 }
 
 fn in_object(
     process: Process,
     path: &Path,
     dwarf: &Dwarf<Bytes>,
-    skeleton: &Unit<Bytes>,
     max_memory: u64,
-) -> Result<Option<SplitUnit>, MissingLines> {
+) -> Result<Option<Dwarf<Bytes>>, MissingLines> {
     let Some(elf) = open(process, path) else { return Ok(None) };
     let mut memory_left = max_memory;
     let mut split = Dwarf::load(|id| match id.dwo_name() {
@@ -130,12 +134,12 @@ fn in_object(
         None => Ok(Bytes::empty()),
     })?;
     split.make_dwo(dwarf);
-    Ok(unit_of(split, skeleton))
+    Ok(Some(split))
 }
 
-fn unit_of(split: Dwarf<Bytes>, skeleton: &Unit<Bytes>) -> Option<SplitUnit> {
+fn unit_of(split: Dwarf<Bytes>, skeleton: &Unit<Bytes>, table_bytes_left: &mut usize) -> Option<SplitUnit> {
     let header = split.units().next().ok()??;
-    let mut unit = split.unit(header).ok()?;
+    let mut unit = unit_tables::open_unit(&split, header, table_bytes_left).ok()?;
     if unit.dwo_id != skeleton.dwo_id {
         return None;
     }

@@ -157,3 +157,20 @@ fn broken_debug_information_gives_less_and_does_no_harm() {
         }
     }
 }
+
+/// The symbols take little time.
+#[test]
+fn a_file_that_takes_too_long_has_no_lines() {
+    let path = std::env::current_exe().unwrap();
+    let addresses = addresses_in(&path, 5);
+    let mut image = Image { budget: Budget { steps: 0, ..Budget::default() }, ..Image::default() };
+    for _ in 0..2 {
+        for info in image.look_up(&file_at(&path), &addresses, MEMORY).unwrap() {
+            assert_eq!(info.frames, []);
+            assert_ne!(info.symbols, [""; 0]);
+            assert_eq!(info.missing, Some(MissingLines::TakesTooLong));
+        }
+    }
+    let infos = Image::default().look_up(&file_at(&path), &addresses, MEMORY).unwrap();
+    assert!(infos.iter().any(|info| !info.frames.is_empty() && info.missing.is_none()));
+}
