@@ -197,3 +197,64 @@ async fn targets_are_the_channels_of_the_client() {
         assert_eq!(found, expected, "{request}");
     }
 }
+
+/// Returns the time of the newest line of `#a`, if TARGETS lists it.
+async fn target_times(client: &mut Client) -> Vec<String> {
+    let all = "timestamp=2026-01-01T00:00:00.000Z timestamp=2999-01-01T00:00:00.000Z 9";
+    let answer = client.ask(&format!("CHATHISTORY TARGETS {all}")).await;
+    let targets = answer.iter().filter_map(|line| line.split_once(" CHATHISTORY TARGETS #a "));
+    targets.map(|(_, time)| time.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn private_lines_end_with_their_channel_and_public_lines_do_not() {
+    for mode in ["i", "k key", "s"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let flags = ["--flood-limit", "off", "--data-dir", directory.path().to_str().expect("a UTF-8 path")];
+        let mut server = Server::start(&flags).await;
+        let mut ada = member(&server, "ada", ALL).await;
+        let open = ada.ask("PRIVMSG #a :open").await.remove(0);
+        ada.ask(&format!("MODE #a +{mode}")).await;
+        let closed = [ada.ask("PRIVMSG #a :one").await, ada.ask("PRIVMSG #a :two").await].concat();
+        let letter = &mode[..1];
+        ada.ask(&format!("MODE #a -{letter} {}", &mode[1..])).await;
+        // In the same channel, the lines stay, also for members who join later.
+        let mut bob = member(&server, "bob", ALL).await;
+        let all = [std::slice::from_ref(&open), &closed[..]].concat();
+        for client in [&mut ada, &mut bob] {
+            client.ask("PING settled").await;
+            assert_eq!(batch(client, "LATEST #a * 9").await, all, "{mode}");
+            assert_eq!(target_times(client).await, [tag(&closed[1], "time")], "{mode}");
+        }
+        // The channel becomes empty, and then the server starts again.
+        for round in 0..2 {
+            if round == 0 {
+                ada.ask("PART #a").await;
+                bob.ask("PART #a").await;
+            } else {
+                server.stop().await;
+                server = Server::start(&flags).await;
+            }
+            let mut eve = member(&server, "eve", ALL).await;
+            let id = |line: &str| format!("msgid={}", tag(line, "msgid"));
+            for request in [
+                "LATEST #a * 9".to_owned(),
+                "LATEST #a * 1".to_owned(),
+                "LATEST #a msgid=1 9".to_owned(),
+                format!("BEFORE #a {} 1", id(&closed[1])),
+                "AFTER #a msgid=1 9".to_owned(),
+                format!("AROUND #a {} 9", id(&closed[0])),
+                format!("BETWEEN #a msgid=1 msgid={} 9", u64::MAX),
+                format!("BETWEEN #a msgid={} msgid=1 9", u64::MAX),
+            ] {
+                assert_eq!(batch(&mut eve, &request).await, std::slice::from_ref(&open), "{mode}: {request}");
+            }
+            assert!(batch(&mut eve, &format!("AFTER #a {} 9", id(&open))).await.is_empty(), "{mode}");
+            assert_eq!(target_times(&mut eve).await, [tag(&open, "time")], "{mode}");
+            let history = eve.ask("HISTORY #a 9").await;
+            assert!(history[0].ends_with("Z] <ada> open") && history.len() == 2, "{mode}: {history:?}");
+            eve.send("QUIT").await;
+            eve.lines_until_end().await;
+        }
+    }
+}

@@ -6,10 +6,12 @@ use std::time::SystemTime;
 use super::client::Client;
 use super::request::ClientId;
 use crate::irc::masks;
+use crate::irc::names::NameKey;
 use crate::irc::numeric::{
     ERR_BADCHANNELKEY, ERR_BANNEDFROMCHAN, ERR_CHANNELISFULL, ERR_INVITEONLYCHAN, StandardReply,
 };
 use crate::outbox::Outbox;
+use crate::services::history_query::HistoryChannel;
 
 /// A channel. It exists as long as it has members.
 pub(super) struct Channel {
@@ -20,6 +22,9 @@ pub(super) struct Channel {
     pub(super) modes: ChannelModes,
     pub(super) bans: Vec<Ban>,
     pub(super) created_at: SystemTime,
+    /// An id of the same sequence as those of messages. The ids of messages in
+    /// this channel are higher, and in earlier ones of the same name lower.
+    pub(super) id: u64,
 }
 
 /// A member of a channel and its rank.
@@ -92,10 +97,10 @@ impl<'a> ListFilter<'a> {
 }
 
 impl Channel {
-    pub(super) fn new(name: &[u8]) -> Self {
+    pub(super) fn new(name: &[u8], id: u64) -> Self {
         let modes = ChannelModes { members_only: true, topic_locked: true, ..ChannelModes::default() };
         let (topic, members, bans) = Default::default();
-        Self { name: name.into(), topic, members, modes, bans, created_at: SystemTime::now() }
+        Self { name: name.into(), topic, members, modes, bans, created_at: SystemTime::now(), id }
     }
 
     pub(super) fn has_member(&self, id: ClientId) -> bool {
@@ -109,6 +114,11 @@ impl Channel {
     /// Returns whether `id` may know that the channel exists.
     pub(super) fn is_visible_to(&self, id: ClientId) -> bool {
         !self.modes.secret || self.has_member(id)
+    }
+
+    /// Returns what a member may read of the history.
+    pub(super) fn in_history(&self) -> HistoryChannel {
+        HistoryChannel { name: NameKey::new(&self.name), id: self.id }
     }
 
     /// Returns all members with their outboxes.
@@ -194,6 +204,12 @@ impl ChannelModes {
             b't' => Some(&mut self.topic_locked),
             _ => None,
         }
+    }
+
+    /// Returns whether these modes keep somebody out or hide the channel. What
+    /// is said then is not for those who later create a channel of its name.
+    pub(super) fn is_private(&self) -> bool {
+        self.invite_only || self.secret || self.key.is_some()
     }
 
     /// Formats the modes, such as `+nt`. Only members see the values of key and

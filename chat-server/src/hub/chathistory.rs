@@ -7,6 +7,7 @@
 
 use std::time::SystemTime;
 
+use super::channel::Channel;
 use super::messages::fitting_text;
 use super::request::{ClientId, CommandOutcome};
 use super::state::HubState;
@@ -75,14 +76,15 @@ impl HubState {
                 Position::Id(_) => Err(("INVALID_PARAMS", vec![param], "TARGETS needs timestamps")),
             };
             let (from, to) = (time(first)?, time(middle[0])?);
-            let channels = self.clients.get(&id).map(|client| client.channels.iter().cloned().collect());
-            let channels = channels.unwrap_or_default();
+            let names = self.clients.get(&id).map(|client| client.channels.iter());
+            let channels = names.into_iter().flatten().filter_map(|name| self.channels.get(name));
+            let channels = channels.map(Channel::in_history).collect();
             return Ok(HistoryRead::Targets(TargetQuery { channels, from, to, max_targets: max_lines }));
         }
-        let channel = NameKey::new(first);
-        if !self.channels.get(&channel).is_some_and(|channel| channel.has_member(id)) {
+        let channel = self.channels.get(&NameKey::new(first)).filter(|channel| channel.has_member(id));
+        let Some(channel) = channel.map(Channel::in_history) else {
             return Err(("INVALID_TARGET", vec![*first], UNAVAILABLE));
-        }
+        };
         let at = |index: usize| parse_position(middle[index]);
         let selection = match subcommand {
             "LATEST" if middle[0] == b"*" => Selection::Latest(None),

@@ -39,7 +39,7 @@ impl HubState {
             return CommandOutcome::Done;
         };
         CommandOutcome::ReadHistory(HistoryRead::Notices(LineQuery {
-            channel: NameKey::new(target),
+            channel: channel.in_history(),
             selection: Selection::Latest(None),
             max_lines: max_lines.min(MAX_LINES),
         }))

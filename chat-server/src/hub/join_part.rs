@@ -58,7 +58,8 @@ impl HubState {
         }
         client.invitations.remove(&key);
         client.channels.insert(key.clone());
-        let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name));
+        let new_id = || self.ids.next(SystemTime::now());
+        let channel = self.channels.entry(key.clone()).or_insert_with(|| Channel::new(name, new_id()));
         let plain = client.line(&[b" JOIN ", &channel.name]);
         let extended = client.line(&[
             b" JOIN ",

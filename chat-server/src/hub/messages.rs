@@ -142,7 +142,8 @@ impl HubState {
             // Longer ones are not stored, and would take memory until then.
             let is_stored = outgoing.tags.len() <= MAX_STORED_TAG_BYTES;
             let tags = if is_stored { outgoing.tags.clone() } else { Box::default() };
-            let message = StoredMessage { id, time: now, sender, text, tags };
+            let private_to = channel.modes.is_private().then_some(channel.id);
+            let message = StoredMessage { id, time: now, sender, text, tags, private_to };
             for_history.push(ChannelMessage { channel: key.clone(), message });
         }
         Ok(())

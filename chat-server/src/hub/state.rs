@@ -96,7 +96,7 @@ impl HubState {
 
     /// Adds a channel with the first `member_count` clients.
     pub(super) fn add_channel(&mut self, name: &str, member_count: u64) {
-        let (key, mut channel) = (NameKey::new(name.as_bytes()), Channel::new(name.as_bytes()));
+        let (key, mut channel) = (NameKey::new(name.as_bytes()), Channel::new(name.as_bytes(), 0));
         for id in (0..member_count).map(ClientId) {
             let Some(client) = self.clients.get_mut(&id) else { continue };
             channel.add_member(id, client.outbox.clone());

@@ -132,19 +132,19 @@ mod tests {
     use super::*;
     use crate::inject::flag::Injections;
     use crate::inject::spec::InjectionSite;
-    use crate::services::history_query::{LineQuery, Selection};
+    use crate::services::history_query::{HistoryChannel, LineQuery, Selection};
     use crate::services::history_writer::BATCH_INTERVAL;
     use std::time::SystemTime;
 
     fn entry(ids: &MessageIds, text: &str) -> ChannelMessage {
         let (time, sender) = (SystemTime::now(), b"ada!a@h"[..].into());
         let (id, text) = (ids.next(time), text.as_bytes().into());
-        let message = StoredMessage { id, time, sender, text, tags: Box::default() };
+        let message = StoredMessage { id, time, sender, text, tags: Box::default(), private_to: None };
         ChannelMessage { channel: NameKey::new(b"#Rust"), message }
     }
 
     async fn newest(history: &History, max_lines: usize) -> Vec<StoredMessage> {
-        let channel = NameKey::new(b"#RUST");
+        let channel = HistoryChannel { name: NameKey::new(b"#RUST"), id: 0 };
         let query = LineQuery { channel, selection: Selection::Latest(None), max_lines };
         let HistoryAnswer::Notices { page: Some(page), .. } =
             history.read(&ReadSlot::default(), HistoryRead::Notices(query)).await

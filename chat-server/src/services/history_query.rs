@@ -17,10 +17,26 @@ pub(crate) enum HistoryRead {
     Targets(TargetQuery),
 }
 
+/// A channel that exists, whose history a member reads.
+#[derive(Debug, Clone)]
+pub(crate) struct HistoryChannel {
+    pub(crate) name: NameKey,
+    /// The id of the channel. The ids of its lines are higher, and those of
+    /// earlier channels of the same name are lower.
+    pub(crate) id: u64,
+}
+
+impl HistoryChannel {
+    /// Returns whether its members may read a line said under its name.
+    pub(super) fn may_read(&self, line: &StoredMessage) -> bool {
+        line.private_to.is_none_or(|id| id == self.id)
+    }
+}
+
 /// Asks for lines of a channel.
 #[derive(Debug, Clone)]
 pub(crate) struct LineQuery {
-    pub(crate) channel: NameKey,
+    pub(crate) channel: HistoryChannel,
     pub(crate) selection: Selection,
     pub(crate) max_lines: usize,
 }
@@ -29,7 +45,7 @@ pub(crate) struct LineQuery {
 /// excluded.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetQuery {
-    pub(crate) channels: Vec<NameKey>,
+    pub(crate) channels: Vec<HistoryChannel>,
     pub(crate) from: SystemTime,
     pub(crate) to: SystemTime,
     /// Counted from `from`.
@@ -72,6 +88,11 @@ pub(super) struct Span {
     pub(super) is_from_end: bool,
 }
 
+impl Span {
+    /// The newest line.
+    pub(super) const NEWEST: Self = Self { start: 0, end: u64::MAX, max_lines: 1, is_from_end: true };
+}
+
 /// The answer to a [`HistoryRead`]. `None` instead of lines or targets means
 /// that the store cannot be read now.
 #[derive(Debug)]
@@ -86,9 +107,9 @@ pub(crate) enum HistoryAnswer {
 pub(crate) struct HistoryPage {
     /// The lines, the oldest first. `None` if the disk cannot be read.
     pub(crate) lines: Option<Vec<StoredMessage>>,
-    /// How many newer messages of the channel wait for the disk.
+    /// How many newer messages that the channel may read wait for the disk.
     pub(crate) waiting_count: u64,
-    /// How many newer messages of the channel are lost.
+    /// How many of them are lost.
     pub(crate) lost_count: u64,
 }
 

@@ -13,7 +13,7 @@ use tokio::time;
 
 use crate::inject::mistake::Mistake;
 use crate::irc::names::NameKey;
-use crate::services::history_query::{HistoryAnswer, HistoryPage, HistoryRead, LineQuery};
+use crate::services::history_query::{HistoryAnswer, HistoryChannel, HistoryPage, HistoryRead, LineQuery};
 use crate::services::history_store::{HistoryStore, LINES};
 use crate::services::history_writer::{Flushed, HistoryRequest, catch_panic, drop_quietly};
 
@@ -43,11 +43,11 @@ impl HistoryReader {
     pub(super) async fn read(&self, slot: &ReadSlot, read: HistoryRead) -> HistoryAnswer {
         match read {
             HistoryRead::Notices(query) => {
-                let channel = query.channel.clone();
+                let channel = query.channel.name.clone();
                 HistoryAnswer::Notices { channel, page: self.page(slot, query, None).await }
             }
             HistoryRead::Lines(subcommand, query) => {
-                let channel = query.channel.clone();
+                let channel = query.channel.name.clone();
                 let page = self.page(slot, query, self.mistake.as_ref()).await;
                 HistoryAnswer::Lines { subcommand, channel, page }
             }
@@ -74,7 +74,7 @@ impl HistoryReader {
             let page = |lines| HistoryPage { lines, waiting_count, lost_count };
             let Some(store) = store else { return Some(page(None)) };
             if let Some(duration) = mistake.and_then(Mistake::decide) {
-                let lines = wrong(&store, &query.channel, duration);
+                let lines = wrong(&store, &query.channel.name, duration);
                 lines.inspect_err(|error| tracing::error!("cannot read the history: {error}")).ok();
             }
             Some(page(self.right(slot, store, move |store| Ok(store.read(&query)?)).await))
@@ -84,7 +84,7 @@ impl HistoryReader {
 
     /// Asks the writer to store all earlier messages. Returns `None` if its
     /// queue is full.
-    async fn flush(&self, channel: Option<NameKey>) -> Option<Flushed> {
+    async fn flush(&self, channel: Option<HistoryChannel>) -> Option<Flushed> {
         let (reply, flushed) = oneshot::channel();
         self.writer.try_send(HistoryRequest::Flush { channel, reply }).ok()?;
         flushed.await.ok()
@@ -163,7 +163,8 @@ mod tests {
     }
 
     fn read() -> HistoryRead {
-        let (channel, selection) = (NameKey::new(b"#a"), Selection::Latest(None));
+        let channel = HistoryChannel { name: NameKey::new(b"#a"), id: 0 };
+        let selection = Selection::Latest(None);
         HistoryRead::Lines("LATEST", LineQuery { channel, selection, max_lines: 9 })
     }
 

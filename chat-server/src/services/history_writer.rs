@@ -18,6 +18,7 @@ use tokio::time::{self, Instant};
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
 use crate::services::history_gaps::{Gap, Gaps, LostLines};
+use crate::services::history_query::HistoryChannel;
 use crate::services::history_store::{HistoryStore, MAX_STORED_LINES};
 use crate::services::stored_message::StoredMessage;
 
@@ -39,7 +40,7 @@ pub(super) enum HistoryRequest {
     Append(NameKey, StoredMessage),
     /// Reply when the disk has accepted or refused all earlier messages.
     Flush {
-        channel: Option<NameKey>,
+        channel: Option<HistoryChannel>,
         reply: oneshot::Sender<Flushed>,
     },
     /// This store could not be read: open it again.
@@ -51,9 +52,9 @@ pub(super) enum HistoryRequest {
 pub(super) struct Flushed {
     /// The store, to be read by the caller. `None` if it is not open.
     pub(super) store: Option<Arc<HistoryStore>>,
-    /// How many messages of the channel wait for the disk.
+    /// How many messages that the channel may read wait for the disk.
     pub(super) waiting_count: u64,
-    /// How many messages of the channel are lost after those on disk.
+    /// How many of them are lost after those on disk.
     pub(super) lost_count: u64,
 }
 
@@ -210,8 +211,13 @@ impl HistoryWriter {
         if self.waiting.is_empty() && gaps.is_empty() {
             return Ok(());
         }
-        let gap_line = |gap: &Gap| StoredMessage::gap(gap.id, gap.time, gap.count);
-        let gap_lines: Vec<_> = gaps.iter().map(|(channel, gap)| (channel.clone(), gap_line(gap))).collect();
+        let gap_line = |private_to, gap: &Gap| StoredMessage {
+            private_to,
+            ..StoredMessage::gap(gap.id, gap.time, gap.count)
+        };
+        let gap_lines =
+            gaps.iter().map(|((name, private_to), gap)| (name.clone(), gap_line(*private_to, gap)));
+        let gap_lines: Vec<_> = gap_lines.collect();
         self.doubtful = Some(Commit { line_count: self.waiting.len(), gaps });
         store.append(self.waiting.iter().chain(&gap_lines))?;
         self.waiting.clear();
@@ -244,8 +250,10 @@ impl HistoryWriter {
         self.retry_interval = MIN_RETRY_INTERVAL;
     }
 
-    fn flushed(&self, channel: Option<&NameKey>) -> Flushed {
-        let is_waiting = |line: &&(NameKey, StoredMessage)| Some(&line.0) == channel;
+    fn flushed(&self, channel: Option<&HistoryChannel>) -> Flushed {
+        let is_waiting = |(name, line): &&(NameKey, StoredMessage)| {
+            channel.is_some_and(|channel| channel.name == *name && channel.may_read(line))
+        };
         Flushed {
             store: self.store.clone(),
             waiting_count: self.waiting.iter().filter(is_waiting).count() as u64,
@@ -305,7 +313,12 @@ mod tests {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let (time, sender) = (SystemTime::now(), b"ada"[..].into());
         let (id, text) = (IDS.fetch_add(1, Ordering::Relaxed), text.as_bytes().into());
-        (NameKey::new(b"#a"), StoredMessage { id, time, sender, text, tags: Box::default() })
+        let line = StoredMessage { id, time, sender, text, tags: Box::default(), private_to: None };
+        (NameKey::new(b"#a"), line)
+    }
+
+    fn channel(id: u64) -> HistoryChannel {
+        HistoryChannel { name: NameKey::new(b"#a"), id }
     }
 
     /// Returns a writer without a store, as after an error.
@@ -321,8 +334,7 @@ mod tests {
 
     /// Returns the newest lines, or `None` if they cannot be read.
     fn lines(writer: &HistoryWriter, max_lines: usize) -> Option<Vec<StoredMessage>> {
-        let channel = NameKey::new(b"#a");
-        let query = LineQuery { channel, selection: Selection::Latest(None), max_lines };
+        let query = LineQuery { channel: channel(0), selection: Selection::Latest(None), max_lines };
         let store = writer.flushed(None).store?;
         catch_panic(|| Ok(store.read(&query)?)).ok()
     }
@@ -334,7 +346,7 @@ mod tests {
 
     /// Returns how many messages wait for the disk, and how many are lost.
     fn missing(writer: &HistoryWriter) -> (u64, u64) {
-        let flushed = writer.flushed(Some(&NameKey::new(b"#a")));
+        let flushed = writer.flushed(Some(&channel(0)));
         (flushed.waiting_count, flushed.lost_count)
     }
 
@@ -353,6 +365,34 @@ mod tests {
         append(&mut writer, ["next"]);
         assert_eq!(texts(&writer, 2), ["after", "next"]);
         assert_eq!(missing(&writer), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn private_lines_are_counted_only_for_their_channel() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().join("later");
+        let mut writer = writer(directory.clone());
+        let private = |id, number: usize| {
+            let (name, mut message) = line(&number.to_string());
+            message.private_to = Some(id);
+            HistoryRequest::Append(name, message)
+        };
+        writer.handle((0..MAX_WAITING_LINES + 3).map(|number| private(0, number)).collect());
+        let counts = |writer: &HistoryWriter, id| {
+            let flushed = writer.flushed(Some(&channel(id)));
+            (flushed.waiting_count, flushed.lost_count)
+        };
+        // The second channel was created after the messages.
+        assert_eq!(counts(&writer, 0), (MAX_WAITING_LINES as u64, 3));
+        assert_eq!(counts(&writer, u64::MAX - 1), (0, 0));
+        std::fs::create_dir(&directory).expect("created");
+        writer.retry_at = None;
+        writer.handle(Vec::new());
+        assert_eq!(texts(&writer, 2), ["8191", "lost lines: 3"]);
+        let later =
+            LineQuery { channel: channel(u64::MAX - 1), selection: Selection::Latest(None), max_lines: 9 };
+        let store = writer.flushed(None).store.expect("open");
+        assert_eq!(store.read(&later).expect("read"), [], "no gap either");
     }
 
     /// Returns a file that can be opened but has no table of lines.

@@ -13,6 +13,9 @@ pub(crate) struct StoredMessage {
     pub(crate) text: Box<[u8]>,
     /// The client-only tags of the sender.
     pub(crate) tags: Box<[u8]>,
+    /// Set if the channel was private when the line was said: the id of that
+    /// channel. Members of a later channel of the same name cannot read it.
+    pub(crate) private_to: Option<u64>,
 }
 
 impl StoredMessage {
@@ -20,7 +23,7 @@ impl StoredMessage {
     /// has no sender.
     pub(crate) fn gap(id: u64, time: SystemTime, count: u64) -> Self {
         let text = format!("lost lines: {count}").into_bytes().into();
-        Self { id, time, sender: Box::default(), text, tags: Box::default() }
+        Self { id, time, sender: Box::default(), text, tags: Box::default(), private_to: None }
     }
 
     /// Returns the sender's nick.

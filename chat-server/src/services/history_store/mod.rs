@@ -10,7 +10,7 @@ use redb::{
 };
 
 use crate::irc::names::NameKey;
-use crate::services::history_query::{LineQuery, Span, TargetQuery};
+use crate::services::history_query::{HistoryChannel, LineQuery, Span, TargetQuery};
 use crate::services::stored_message::StoredMessage;
 
 type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
@@ -19,8 +19,11 @@ type Row<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
 /// ids only grow. Older versions numbered the lines from 0 and stored only the
 /// sender's nick.
 pub(super) const LINES: TableDefinition<'_, u64, Row<'_>> = TableDefinition::new("lines");
-/// The line ids of each channel.
+/// The ids of each channel's lines, except those in [`PRIVATE`].
 const CHANNELS: TableDefinition<'_, (&[u8], u64), ()> = TableDefinition::new("channels");
+/// The ids of those lines that were said while their channel was private. An
+/// older version does not find these lines, and its own are all public.
+const PRIVATE: TableDefinition<'_, (&[u8], u64), ()> = TableDefinition::new("private");
 /// The client-only tags of those lines that have some, by id.
 const TAGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tags");
 /// Maximum bytes of a line's tags. Longer ones are not stored, as the tags of a
@@ -84,17 +87,21 @@ impl HistoryStore {
         {
             let mut all_lines = transaction.open_table(LINES)?;
             let mut channels = transaction.open_table(CHANNELS)?;
+            let mut private = transaction.open_table(PRIVATE)?;
             let mut tags = transaction.open_table(TAGS)?;
             for (channel, line) in lines {
                 all_lines.insert(line.id, to_row(channel, line))?;
-                channels.insert((channel.as_bytes(), line.id), ())?;
+                let index = if line.private_to.is_some() { &mut private } else { &mut channels };
+                index.insert((channel.as_bytes(), line.id), ())?;
                 if !line.tags.is_empty() && line.tags.len() <= MAX_STORED_TAG_BYTES {
                     tags.insert(line.id, &*line.tags)?;
                 }
             }
             while all_lines.len()? > self.max_lines {
                 let Some((id, line)) = all_lines.pop_first()? else { break };
-                channels.remove((line.value().1, id.value()))?;
+                for index in [&mut channels, &mut private] {
+                    index.remove((line.value().1, id.value()))?;
+                }
                 tags.remove(id.value())?;
             }
         }
@@ -115,7 +122,7 @@ impl HistoryStore {
         })?;
         let mut lines = Vec::new();
         for span in spans {
-            tables.read(query.channel.as_bytes(), span, &mut lines)?;
+            tables.read(&query.channel, span, &mut lines)?;
         }
         Ok(lines)
     }
@@ -128,12 +135,9 @@ impl HistoryStore {
         let is_selected = |time: u64| (from.min(to).saturating_add(1)..from.max(to)).contains(&time);
         let mut newest = Vec::new();
         for channel in &query.channels {
-            let name = channel.as_bytes();
-            let Some(entry) = tables.channels.range((name, 0)..=(name, u64::MAX))?.next_back() else {
-                continue;
-            };
-            let line = tables.lines.get(entry?.0.value().1)?;
-            newest.extend(line.map(|line| (line.value().0, channel)).filter(|line| is_selected(line.0)));
+            let Some((id, _)) = tables.ids(channel, Span::NEWEST)?.pop() else { continue };
+            let line = tables.lines.get(id)?;
+            newest.extend(line.map(|line| (line.value().0, &channel.name)).filter(|it| is_selected(it.0)));
         }
         newest.sort();
         let surplus = newest.len().saturating_sub(query.max_targets);
@@ -142,25 +146,28 @@ impl HistoryStore {
         } else {
             newest.drain(..surplus);
         }
-        Ok(newest.into_iter().map(|(time, channel)| (channel.clone(), from_milliseconds(time))).collect())
+        Ok(newest.into_iter().map(|(time, name)| (name.clone(), from_milliseconds(time))).collect())
     }
 }
 
 /// The tables at one moment.
 struct Tables {
     lines: ReadOnlyTable<u64, Row<'static>>,
-    channels: ReadOnlyTable<(&'static [u8], u64), ()>,
-    /// `None` in the file of an older version.
+    channels: Index,
+    /// `None` in the file of an older version, and so is `tags`.
+    private: Option<Index>,
     tags: Option<ReadOnlyTable<u64, &'static [u8]>>,
 }
 
+/// Line ids by channel.
+type Index = ReadOnlyTable<(&'static [u8], u64), ()>;
+
 impl Tables {
     fn open(transaction: &ReadTransaction) -> Result<Self, redb::Error> {
-        let tags = match transaction.open_table(TAGS) {
-            Err(TableError::TableDoesNotExist(_)) => None,
-            tags => Some(tags?),
-        };
-        Ok(Self { lines: transaction.open_table(LINES)?, channels: transaction.open_table(CHANNELS)?, tags })
+        let (lines, channels) = (transaction.open_table(LINES)?, transaction.open_table(CHANNELS)?);
+        let private = if_exists(transaction.open_table(PRIVATE))?;
+        let tags = if_exists(transaction.open_table(TAGS))?;
+        Ok(Self { lines, channels, private, tags })
     }
 
     /// Returns the id of the first line that has this time or a later one, or
@@ -184,16 +191,41 @@ impl Tables {
         Ok(first)
     }
 
-    /// Appends the lines of a span, the oldest first.
-    fn read(&self, channel: &[u8], span: Span, lines: &mut Vec<StoredMessage>) -> Result<(), redb::Error> {
-        if span.start >= span.end {
-            return Ok(());
+    /// Returns the ids of a span that members of `channel` may read, the lowest
+    /// first, and whether their lines are private.
+    fn ids(&self, channel: &HistoryChannel, span: Span) -> Result<Vec<(u64, bool)>, redb::Error> {
+        let mut ids = Vec::new();
+        // Private lines with lower ids are those of an earlier channel.
+        let private = self.private.as_ref().map(|private| (private, span.start.max(channel.id), true));
+        for (index, start, is_private) in [(&self.channels, span.start, false)].into_iter().chain(private) {
+            if start >= span.end {
+                continue;
+            }
+            let name = channel.name.as_bytes();
+            let mut entries = index.range((name, start)..(name, span.end))?;
+            for _ in 0..span.max_lines {
+                let entry = if span.is_from_end { entries.next_back() } else { entries.next() };
+                let Some(entry) = entry else { break };
+                ids.push((entry?.0.value().1, is_private));
+            }
         }
-        let first = lines.len();
-        let mut ids = self.channels.range((channel, span.start)..(channel, span.end))?;
-        for _ in 0..span.max_lines {
-            let Some(entry) = (if span.is_from_end { ids.next_back() } else { ids.next() }) else { break };
-            let id = entry?.0.value().1;
+        ids.sort_unstable();
+        if span.is_from_end {
+            ids.drain(..ids.len().saturating_sub(span.max_lines));
+        } else {
+            ids.truncate(span.max_lines);
+        }
+        Ok(ids)
+    }
+
+    /// Appends the lines of a span, the oldest first.
+    fn read(
+        &self,
+        channel: &HistoryChannel,
+        span: Span,
+        lines: &mut Vec<StoredMessage>,
+    ) -> Result<(), redb::Error> {
+        for (id, is_private) in self.ids(channel, span)? {
             let Some(line) = self.lines.get(id)? else { continue };
             let (time, _, sender, text) = line.value();
             let tags = self.tags.as_ref().map(|tags| tags.get(id)).transpose()?.flatten();
@@ -203,12 +235,18 @@ impl Tables {
                 sender: sender.into(),
                 text: text.into(),
                 tags: tags.map_or(Box::default(), |tags| tags.value().into()),
+                private_to: is_private.then_some(channel.id),
             });
         }
-        if span.is_from_end {
-            lines[first..].reverse();
-        }
         Ok(())
+    }
+}
+
+/// Returns `None` for a table that the file of an older version does not have.
+fn if_exists<T>(table: Result<T, TableError>) -> Result<Option<T>, TableError> {
+    match table {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        table => table.map(Some),
     }
 }
 

@@ -11,11 +11,15 @@ fn entry(channel: &str, text: &str) -> (NameKey, StoredMessage) {
     let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
     let (sender, text, tags) = (b"ada!a@h"[..].into(), text.as_bytes().into(), b"+a=b"[..].into());
     let id = IDS.fetch_add(1, Ordering::Relaxed);
-    (NameKey::new(channel.as_bytes()), StoredMessage { id, time, sender, text, tags })
+    (NameKey::new(channel.as_bytes()), StoredMessage { id, time, sender, text, tags, private_to: None })
 }
 
 fn query(channel: &str, selection: Selection, max_lines: usize) -> LineQuery {
-    LineQuery { channel: NameKey::new(channel.as_bytes()), selection, max_lines }
+    LineQuery { channel: history_channel(channel, 0), selection, max_lines }
+}
+
+fn history_channel(name: &str, id: u64) -> HistoryChannel {
+    HistoryChannel { name: NameKey::new(name.as_bytes()), id }
 }
 
 fn texts(store: &HistoryStore, channel: &str, max_lines: usize) -> Vec<String> {
@@ -52,8 +56,17 @@ fn only_the_newest_lines_are_kept() {
     }
     assert_eq!(texts(&store, "#a", 10), ["a3"]);
     assert_eq!(texts(&store, "#b", 10), ["b2", "b3"]);
+    for _ in 0..4 {
+        let mut private = entry("#a", "private");
+        private.1.private_to = Some(0);
+        store.append(&[private]).expect("written");
+    }
+    assert_eq!(texts(&store, "#a", 10), ["private"; 3]);
     let transaction = store.database.begin_read().expect("read");
     assert_eq!(transaction.open_table(TAGS).expect("read").len().expect("read"), 3);
+    for (index, count) in [(CHANNELS, 0), (PRIVATE, 3)] {
+        assert_eq!(transaction.open_table(index).expect("read").len().expect("read"), count);
+    }
 }
 
 #[test]
@@ -102,7 +115,7 @@ fn targets_are_channels_whose_newest_line_is_between_the_times() {
         line.1.time = at(seconds);
         store.append(&[line]).expect("written");
     }
-    let channels: Vec<_> = ["#a", "#b", "#c", "#none"].map(|it| NameKey::new(it.as_bytes())).into();
+    let channels: Vec<_> = ["#a", "#b", "#c", "#none"].map(|name| history_channel(name, 0)).into();
     for (from, to, max_targets, expected) in [
         (0, 9, 9, &[("#b", 2), ("#a", 3), ("#c", 4)][..]),
         (0, 9, 2, &[("#b", 2), ("#a", 3)]),
@@ -115,6 +128,24 @@ fn targets_are_channels_whose_newest_line_is_between_the_times() {
         let expected: Vec<_> =
             expected.iter().map(|(name, seconds)| (NameKey::new(name.as_bytes()), at(*seconds))).collect();
         assert_eq!(found, expected, "{from} {to} {max_targets}");
+    }
+}
+
+#[test]
+fn targets_do_not_reveal_private_lines_of_an_earlier_channel() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    for (id, private_to) in [(12, None), (13, Some(11)), (23, Some(21))] {
+        let mut line = entry("#a", "x");
+        (line.1.id, line.1.time, line.1.private_to) = (id, at(id), private_to);
+        store.append(&[line]).expect("written");
+    }
+    // The channel that exists now, by its id, and the time of its newest line.
+    for (channel_id, newest) in [(21, 23), (31, 12)] {
+        let channels = vec![history_channel("#a", channel_id)];
+        let query = TargetQuery { channels, from: at(0), to: at(99), max_targets: 9 };
+        assert_eq!(store.targets(&query).expect("read"), [(NameKey::new(b"#a"), at(newest))]);
     }
 }
 
@@ -173,24 +204,29 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
     #[test]
     fn the_store_selects_the_same_lines_as_a_search_of_all(
-        steps in proptest::collection::vec((1u64..3, 0u64..3, any::<bool>()), 0..20),
+        steps in proptest::collection::vec((1u64..3, 0u64..3, any::<bool>(), any::<bool>()), 0..20),
         selections in proptest::collection::vec((any_selection(), 1usize..8), 40),
     ) {
         let directory = tempfile::tempdir().expect("a directory");
         let store = HistoryStore::open(directory.path(), MAX_STORED_LINES).expect("opened");
         let (mut id, mut time, mut lines) = (0, UNIX_EPOCH, Vec::new());
-        for (id_step, time_step, is_other) in steps {
+        // The channel has been empty once, before the line with this id.
+        const CHANNEL_ID: u64 = 15;
+        for (id_step, time_step, is_other, is_private) in steps {
             id += id_step;
             time += Duration::from_millis(time_step);
             let mut line = entry(if is_other { "#b" } else { "#a" }, "x");
             (line.1.id, line.1.time) = (id, time);
+            line.1.private_to = is_private.then_some(if id < CHANNEL_ID { 0 } else { CHANNEL_ID });
             lines.push(line);
         }
         store.append(&lines).expect("written");
-        let in_channel = |line: &(NameKey, StoredMessage)| line.0 == NameKey::new(b"#a");
-        let expected: Vec<_> = lines.into_iter().filter(in_channel).map(|(_, line)| line).collect();
+        let channel = history_channel("#a", CHANNEL_ID);
+        let may_read = |(name, line): &(NameKey, StoredMessage)| *name == channel.name && channel.may_read(line);
+        let expected: Vec<_> = lines.into_iter().filter(may_read).map(|(_, line)| line).collect();
         for (selection, max_lines) in selections {
-            let read = store.read(&query("#a", selection, max_lines)).expect("read");
+            let query = LineQuery { channel: channel.clone(), selection, max_lines };
+            let read = store.read(&query).expect("read");
             prop_assert_eq!(read, select(&expected, selection, max_lines), "{:?} {}", selection, max_lines);
         }
     }
