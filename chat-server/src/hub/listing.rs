@@ -22,6 +22,12 @@ const NAMES_PER_CHUNK: usize = 512;
 /// hard queue limit.
 const MAX_REPLY_BYTES: usize = 512 * 1024;
 
+/// Returns what it costs, in addition to looking at an entry, to match it with
+/// masks of this length.
+fn match_steps(masks: &[u8]) -> u32 {
+    masks.len() as u32 / 16
+}
+
 /// Returns whether one more entry fits. Otherwise sends an error.
 fn check_space(command: &[u8], replies: &mut Replies) -> bool {
     let has_space = replies.bytes() < MAX_REPLY_BYTES;
@@ -92,8 +98,7 @@ impl HubState {
         let is_wanted =
             |channel: &Channel| filters.is_empty() || filters.iter().any(|it| it.matches(channel));
         replies.standard(RPL_LISTSTART, &[b"Channel"]);
-        // Matching a mask takes longer than comparing a number.
-        let steps = 1 + message.param(0).map_or(0, <[u8]>::len) as u32 / 16;
+        let steps = 1 + message.param(0).map_or(0, match_steps);
         for channel in self.channels.values() {
             self.delivery.add_steps(steps).await;
             if !channel.is_visible_to(id) || !is_wanted(channel) {
@@ -136,7 +141,7 @@ impl HubState {
             }
         } else if !crate::irc::names::is_channel_like(mask) {
             for client in self.clients.values().filter(|client| client.is_registered) {
-                self.delivery.add_steps(2).await;
+                self.delivery.add_steps(2 + match_steps(mask)).await;
                 let is_visible = !client.is_invisible || client.id == id || client.shares_channel_with(asker);
                 if !is_visible || !client.matches_mask(mask) || (operators_only && !client.is_operator) {
                     continue;

@@ -1,4 +1,5 @@
-//! What peers learn about a user who changes: AWAY and SETNAME.
+//! What peers learn about a user: AWAY, SETNAME, and the line of any other
+//! change.
 
 use std::collections::BTreeMap;
 
@@ -52,8 +53,9 @@ impl HubState {
         self.tell_peers(id, |capabilities| capabilities.setname, &line).await;
     }
 
-    /// Sends `line` to those clients in a common channel that have requested a
-    /// capability.
+    /// Sends `line` once to each client in a common channel whose capabilities
+    /// fit. Looking for them yields too: a client can share 100 channels with
+    /// thousands of others.
     pub(super) async fn tell_peers(
         &mut self,
         id: ClientId,
@@ -86,25 +88,40 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::{HubEvent, Request};
     use super::*;
+    use crate::services::line_checks::LineChecks;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    /// Returns in how many polls client 0 of a channel becomes away.
-    fn polls_of_away(member_count: u64) -> usize {
+    /// Returns in how many polls client 0 executes a line. All clients are in
+    /// each channel.
+    fn polls_of(line: &str, channel_count: usize, member_count: u64) -> usize {
         let (mut state, _queues) = HubState::with_clients(member_count);
-        state.add_channel("#a", member_count);
-        let message = Message::parse(b"AWAY :lunch").expect("a command");
-        let mut replies = Replies::new("s".into(), b"n", Default::default());
-        let mut away = pin!(state.away(ClientId(0), &message, &mut replies));
+        (0..channel_count).for_each(|number| state.add_channel(&format!("#{number}"), member_count));
+        let (outcome, _outcome) = tokio::sync::oneshot::channel();
+        let request = Request::Line(line.as_bytes().into(), LineChecks::default());
+        let event = HubEvent::Request { id: ClientId(0), request, outcome };
+        let mut handled = pin!(state.handle_event(event));
         let mut context = Context::from_waker(Waker::noop());
-        (1..).find(|_| matches!(away.as_mut().poll(&mut context), Poll::Ready(()))).expect("an end")
+        (1..).find(|_| matches!(handled.as_mut().poll(&mut context), Poll::Ready(()))).expect("an end")
     }
 
     #[test]
-    fn looking_for_peers_with_a_capability_yields() {
-        assert_eq!(polls_of_away(100), 1);
+    fn looking_for_peers_yields() {
+        assert_eq!(polls_of("AWAY :lunch", 1, 100), 1);
         // Nobody has requested the capability.
-        assert!(polls_of_away(5_000) > 1);
+        assert!(polls_of("AWAY :lunch", 1, 5_000) > 1);
+        // So few peers receive the line without a yield.
+        for line in ["AWAY :lunch", "NICK n", "QUIT :bye"] {
+            assert_eq!(polls_of(line, 1, 200), 1, "{line}");
+            assert!(polls_of(line, 100, 200) > 5, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_mask_of_who_yields() {
+        assert_eq!(polls_of("WHO nobody*", 0, 200), 1);
+        assert!(polls_of(&format!("WHO {}", "x*".repeat(200)), 0, 200) > 5);
     }
 }

@@ -105,8 +105,7 @@ impl HubState {
         let line =
             OutputLine::new(&[b":", &old_prefix, b" NICK :", nick]).with_account(client.account.as_deref());
         replies.push_copy(&line);
-        let peers = self.clients.get(&id).map(|client| self.peers(client)).unwrap_or_default();
-        self.delivery.deliver(peers.iter().map(|(&id, outbox)| (id, outbox)), &line).await;
+        self.tell_peers(id, |_| true, &line).await;
         CommandOutcome::Done
     }
 

@@ -89,6 +89,7 @@ impl HubState {
             );
             client.nick = Some(format!("{number:030}").into_bytes().into());
             client.is_registered = true;
+            state.registered_count += 1;
             state.clients.insert(client.id, client);
         }
         (state, queues)

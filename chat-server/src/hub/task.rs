@@ -43,7 +43,7 @@ pub(super) async fn run(
 }
 
 impl HubState {
-    async fn handle_event(&mut self, event: HubEvent) {
+    pub(super) async fn handle_event(&mut self, event: HubEvent) {
         match event {
             HubEvent::Connect { id, host, transport, outbox, done } => {
                 let client = Client::new(id, host, transport, outbox, !self.identity.needs_password);
