@@ -61,7 +61,8 @@ impl Hub {
         let _ = self.leaving.send(LeaveRequest { id, reason }).await;
     }
 
-    /// Disconnects all clients, after all earlier requests.
+    /// Disconnects all clients, after all earlier requests. Those that connect
+    /// later get the same reason at once.
     pub(crate) async fn drain(&self, reason: &'static str) {
         self.send(HubEvent::Drain { reason }).await;
     }
@@ -74,5 +75,28 @@ impl Hub {
         if let Ok(permit) = self.events.reserve().await {
             permit.send(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox;
+
+    #[tokio::test]
+    async fn a_client_that_connects_after_the_drain_gets_the_reason() {
+        let metrics = Metrics::default();
+        let (hub, _) = Hub::start(ServerIdentity::of_test(), MessageIds::default(), metrics.clone());
+        let (outbox, queue) = outbox::bounded(Default::default(), metrics);
+        let (id, mut written) = (ClientId(0), Vec::new());
+        // The hub handles both in this order.
+        hub.drain("Server shutting down").await;
+        hub.connect(id, b"h"[..].into(), Transport::SameMachine, outbox).await;
+        assert!(matches!(hub.ask(id, Request::Ping).await, RequestOutcome::Disconnected));
+        // If the hub had kept the client, its queue would end here, without the
+        // reason.
+        drop(hub);
+        queue.drain(&mut written).await.expect("a Vec accepts everything");
+        assert_eq!(written, b"ERROR :Closing Link: h (Server shutting down)\r\n");
     }
 }

@@ -37,12 +37,14 @@ impl HubState {
         }
     }
 
-    /// Disconnects all clients. Nobody receives a QUIT, as all leave.
-    pub(super) async fn drain(&mut self, reason: &[u8]) {
+    /// Disconnects all clients, and those that connect from now on. Nobody
+    /// receives a QUIT, as all leave.
+    pub(super) async fn drain(&mut self, reason: &'static str) {
+        self.drained_for = Some(reason);
         self.nicks.clear();
         self.channels.clear();
         for (_, client) in std::mem::take(&mut self.clients) {
-            client.send_closing_error(reason);
+            client.send_closing_error(reason.as_bytes());
             self.delivery.end_event().await;
         }
     }

@@ -30,6 +30,9 @@ pub(super) struct HubState {
     /// The most clients that were registered at one time.
     pub(super) max_registered: usize,
     pub(super) delivery: Delivery,
+    /// Set when all clients were disconnected, to the reason. Connections whose
+    /// sessions start late get it too.
+    pub(super) drained_for: Option<&'static str>,
 }
 
 impl HubState {
@@ -47,6 +50,7 @@ impl HubState {
             invisible_count: 0,
             max_registered: 0,
             delivery: Delivery::new(metrics),
+            drained_for: None,
         }
     }
 
@@ -57,12 +61,9 @@ impl HubState {
 }
 
 #[cfg(test)]
-impl HubState {
-    /// Returns a hub with `client_count` registered clients, and their queues.
-    /// The clients' nicks have 30 bytes.
-    pub(super) fn with_clients(client_count: u64) -> (Self, Vec<crate::outbox::SendQueue>) {
-        let metrics = Metrics::default();
-        let identity = ServerIdentity {
+impl ServerIdentity {
+    pub(super) fn of_test() -> Self {
+        Self {
             name: "s".into(),
             motd: None,
             needs_password: false,
@@ -74,8 +75,17 @@ impl HubState {
                 allows_plain_text: false,
             },
             started_at: std::time::SystemTime::now(),
-        };
-        let mut state = Self::new(identity, MessageIds::default(), metrics.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+impl HubState {
+    /// Returns a hub with `client_count` registered clients, and their queues.
+    /// The clients' nicks have 30 bytes.
+    pub(super) fn with_clients(client_count: u64) -> (Self, Vec<crate::outbox::SendQueue>) {
+        let metrics = Metrics::default();
+        let mut state = Self::new(ServerIdentity::of_test(), MessageIds::default(), metrics.clone());
         let mut queues = Vec::new();
         for number in 0..client_count {
             let (outbox, queue) = crate::outbox::bounded(Default::default(), metrics.clone());

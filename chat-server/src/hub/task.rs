@@ -47,7 +47,10 @@ impl HubState {
         match event {
             HubEvent::Connect { id, host, transport, outbox, done } => {
                 let client = Client::new(id, host, transport, outbox, !self.identity.needs_password);
-                self.clients.insert(id, client);
+                match self.drained_for {
+                    Some(reason) => client.send_closing_error(reason.as_bytes()),
+                    None => drop(self.clients.insert(id, client)),
+                }
                 let _ = done.send(());
             }
             HubEvent::Request { id, request, outcome } => {
@@ -56,7 +59,7 @@ impl HubState {
                 // request itself.
                 let _ = outcome.send(result);
             }
-            HubEvent::Drain { reason } => self.drain(reason.as_bytes()).await,
+            HubEvent::Drain { reason } => self.drain(reason).await,
         }
     }
 
