@@ -122,7 +122,7 @@ impl Server {
         });
         let (write_mistake, read_mistake) =
             (injections.at(InjectionSite::History), injections.at(InjectionSite::Chathistory));
-        let (history, ids, writer) =
+        let (history, queue, ids, writer) =
             History::start(directory, metrics.clone(), write_mistake, read_mistake).await?;
         let services = Services {
             throttle: Throttle::new(lines_per_second, injections.at(InjectionSite::Sleep)),
@@ -138,7 +138,7 @@ impl Server {
             certificate,
             metrics: metrics.clone(),
         };
-        let (hub, _) = Hub::start(identity, ids, metrics);
+        let (hub, _) = Hub::start(identity, ids, queue, metrics);
         let sessions = Arc::new(Semaphore::new(max_connections as usize));
         Ok(Self {
             context: Arc::new(SessionContext { hub, services, client_limits }),
@@ -177,8 +177,8 @@ impl Server {
         acceptors.extend(
             tls.zip(listeners.tls).map(|(tls, listener)| loopscope::spawn("tls-acceptor", tls.run(listener))),
         );
-        // The history ends when the last of those that hold it has ended. So
-        // only acceptors and sessions may hold it.
+        // The history ends when the last of those that hold it has ended: the
+        // acceptors, the sessions, and the hub, which ends after them.
         drop(context);
         shutdown.await;
         acceptors.iter().for_each(JoinHandle::abort);

@@ -204,8 +204,8 @@ impl Reader<'_> {
             }
         };
         match outcome {
-            RequestOutcome::AppendHistory(messages) => {
-                services.append_history(messages);
+            RequestOutcome::InHistory(messages) => {
+                services.run_after_hub(&messages);
                 RequestOutcome::Done
             }
             outcome @ (RequestOutcome::Done | RequestOutcome::Disconnected) => outcome,

@@ -8,6 +8,7 @@ use super::state::HubState;
 use super::task::run;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::services::history::HistoryQueue;
 use crate::services::message_ids::MessageIds;
 use crate::transport::Transport;
 
@@ -27,6 +28,7 @@ impl Hub {
     pub(crate) fn start(
         identity: ServerIdentity,
         ids: MessageIds,
+        history: HistoryQueue,
         metrics: Metrics,
     ) -> (Self, JoinHandle<()>) {
         let (events, events_receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
@@ -35,7 +37,7 @@ impl Hub {
             Self { events, leaving },
             loopscope::spawn(
                 "hub",
-                run(events_receiver, leaving_receiver, HubState::new(identity, ids, metrics)),
+                run(events_receiver, leaving_receiver, HubState::new(identity, ids, history, metrics)),
             ),
         )
     }
@@ -81,12 +83,61 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox;
+    use crate::irc::names::NameKey;
+    use crate::outbox::{self, SendQueue};
+    use crate::services::history::History;
+    use crate::services::history_query::{HistoryAnswer, HistoryChannel, HistoryRead, LineQuery, Selection};
+    use crate::services::history_reader::ReadSlot;
+    use crate::services::line_checks::LineChecks;
+
+    /// Connects a client that is registered and in `#a`.
+    async fn member(hub: &Hub, number: u64, metrics: &Metrics) -> (ClientId, SendQueue) {
+        let (id, (outbox, queue)) = (ClientId(number), outbox::bounded(Default::default(), metrics.clone()));
+        hub.connect(id, b"h"[..].into(), Transport::SameMachine, outbox).await;
+        for line in [&format!("NICK n{number}"), "USER u 0 * :r", "JOIN #a"] {
+            hub.ask(id, say(line)).await;
+        }
+        (id, queue)
+    }
+
+    fn say(line: &str) -> Request {
+        Request::Line(line.as_bytes().into(), LineChecks::default())
+    }
+
+    #[tokio::test]
+    async fn the_history_has_what_was_delivered_even_if_the_sender_ends_at_once() {
+        let (directory, metrics) = (tempfile::tempdir().expect("a directory"), Metrics::default());
+        let started = History::start(directory.path(), metrics.clone(), None, None).await;
+        let (history, queue, ids, _) = started.expect("opened");
+        let (hub, _) = Hub::start(ServerIdentity::of_test(), ids, queue, metrics.clone());
+        let (ada, ada_queue) = member(&hub, 1, &metrics).await;
+        let (bob, _bob_queue) = member(&hub, 2, &metrics).await;
+        // Bob's message comes later. Neither session does anything about the
+        // outcome: the first one ends.
+        for (id, text) in [(ada, "one"), (bob, "two"), (ada, "three")] {
+            hub.ask(id, say(&format!("PRIVMSG #a :{text}"))).await;
+        }
+        drop(ada_queue);
+        let channel = HistoryChannel { name: NameKey::new(b"#a"), id: 0 };
+        let read =
+            HistoryRead::Notices(LineQuery { channel, selection: Selection::Latest(None), max_lines: 9 });
+        let HistoryAnswer::Notices { page: Some(page), .. } = history.read(&ReadSlot::default(), read).await
+        else {
+            panic!("the history can be read");
+        };
+        let texts: Vec<_> = page.lines.expect("read").into_iter().map(|line| line.text).collect();
+        assert_eq!(texts, [&b"one"[..], b"two", b"three"].map(Box::from));
+    }
 
     #[tokio::test]
     async fn a_client_that_connects_after_the_drain_gets_the_reason() {
         let metrics = Metrics::default();
-        let (hub, _) = Hub::start(ServerIdentity::of_test(), MessageIds::default(), metrics.clone());
+        let (hub, _) = Hub::start(
+            ServerIdentity::of_test(),
+            MessageIds::default(),
+            HistoryQueue::closed(),
+            metrics.clone(),
+        );
         let (outbox, queue) = outbox::bounded(Default::default(), metrics);
         let (id, mut written) = (ClientId(0), Vec::new());
         // The hub handles both in this order.

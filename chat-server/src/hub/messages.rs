@@ -81,7 +81,7 @@ impl HubState {
             is_refused: checks.is_refused,
             wants_echo: capabilities.echo_message,
         };
-        let (mut for_history, mut seen_targets) = (Vec::new(), Vec::new());
+        let (mut in_history, mut seen_targets) = (Vec::new(), Vec::new());
         for target in split_commas(targets) {
             let key = NameKey::new(target);
             // A target that is named twice receives the message once.
@@ -92,7 +92,7 @@ impl HubState {
             let sent = if too_many {
                 Err(ERR_TOOMANYTARGETS)
             } else if is_channel_like(target) {
-                self.send_to_channel(&outgoing, &key, &mut for_history, replies).await
+                self.send_to_channel(&outgoing, &key, &mut in_history, replies).await
             } else {
                 self.send_to_nick(&outgoing, &key, replies)
             };
@@ -107,14 +107,14 @@ impl HubState {
             }
             seen_targets.push(key);
         }
-        if for_history.is_empty() { CommandOutcome::Done } else { CommandOutcome::AppendHistory(for_history) }
+        if in_history.is_empty() { CommandOutcome::Done } else { CommandOutcome::InHistory(in_history) }
     }
 
     async fn send_to_channel(
         &mut self,
         outgoing: &OutgoingMessage<'_>,
         key: &NameKey,
-        for_history: &mut Vec<ChannelMessage>,
+        in_history: &mut Vec<ChannelMessage>,
         replies: &mut Replies,
     ) -> Result<(), StandardReply> {
         let channel = self.channels.get(key).ok_or(ERR_NOSUCHCHANNEL)?;
@@ -127,14 +127,6 @@ impl HubState {
         }
         let (now, id) = self.new_message();
         let line = outgoing.line(id, now, &channel.name, replies);
-        let receivers = channel.other_members(outgoing.id);
-        if outgoing.command == Command::Tagmsg {
-            // A client without `message-tags` does not know this command.
-            let receivers = receivers.filter(|(_, outbox)| outbox.tag_kinds().message);
-            self.delivery.deliver(receivers, &line).await;
-        } else {
-            self.delivery.deliver(receivers, &line).await;
-        }
         // A CTCP request is not part of the conversation, so the history skips
         // it.
         if outgoing.command == Command::Privmsg && MessageText::parse(outgoing.text) != MessageText::Request {
@@ -144,7 +136,20 @@ impl HubState {
             let tags = if is_stored { outgoing.tags.clone() } else { Box::default() };
             let private_to = channel.modes.is_private().then_some(channel.id);
             let message = StoredMessage { id, time: now, sender, text, tags, private_to };
-            for_history.push(ChannelMessage { channel: key.clone(), message });
+            let message = ChannelMessage { channel: key.clone(), message };
+            if self.history.has_mistake() {
+                in_history.push(message.clone());
+            }
+            // First, so that nobody has a message that the history lacks.
+            self.history.append(message);
+        }
+        let receivers = channel.other_members(outgoing.id);
+        if outgoing.command == Command::Tagmsg {
+            // A client without `message-tags` does not know this command.
+            let receivers = receivers.filter(|(_, outbox)| outbox.tag_kinds().message);
+            self.delivery.deliver(receivers, &line).await;
+        } else {
+            self.delivery.deliver(receivers, &line).await;
         }
         Ok(())
     }

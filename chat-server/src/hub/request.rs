@@ -67,8 +67,9 @@ impl Request {
 pub(crate) enum RequestOutcome {
     /// There is nothing more to do.
     Done,
-    /// The session must append these channel messages to the history.
-    AppendHistory(Vec<ChannelMessage>),
+    /// These channel messages are in the history's queue. Only an injected
+    /// mistake of the history needs them.
+    InHistory(Vec<ChannelMessage>),
     /// The session must read this and send it with [`Request::History`].
     ReadHistory(Box<HistoryRead>),
     /// The session must verify this password and report the result with
@@ -90,7 +91,7 @@ pub(crate) enum RequestOutcome {
 /// The result of a command, inside the hub.
 pub(super) enum CommandOutcome {
     Done,
-    AppendHistory(Vec<ChannelMessage>),
+    InHistory(Vec<ChannelMessage>),
     ReadHistory(HistoryRead),
     CheckPassword(Box<[u8]>),
     Reload,

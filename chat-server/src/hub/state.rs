@@ -9,6 +9,7 @@ use super::former_clients::FormerClients;
 use super::request::{ClientId, ServerIdentity};
 use crate::irc::names::NameKey;
 use crate::metrics::Metrics;
+use crate::services::history::HistoryQueue;
 use crate::services::message_ids::MessageIds;
 
 /// The state, owned by the hub's task. Each file of commands adds methods.
@@ -30,13 +31,20 @@ pub(super) struct HubState {
     /// The most clients that were registered at one time.
     pub(super) max_registered: usize,
     pub(super) delivery: Delivery,
+    /// Takes the messages of channels.
+    pub(super) history: HistoryQueue,
     /// Set when all clients were disconnected, to the reason. Connections whose
     /// sessions start late get it too.
     pub(super) drained_for: Option<&'static str>,
 }
 
 impl HubState {
-    pub(super) fn new(identity: ServerIdentity, ids: MessageIds, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        identity: ServerIdentity,
+        ids: MessageIds,
+        history: HistoryQueue,
+        metrics: Metrics,
+    ) -> Self {
         let (clients, nicks, channels, former_clients) = Default::default();
         Self {
             identity,
@@ -50,6 +58,7 @@ impl HubState {
             invisible_count: 0,
             max_registered: 0,
             delivery: Delivery::new(metrics),
+            history,
             drained_for: None,
         }
     }
@@ -85,7 +94,12 @@ impl HubState {
     /// The clients' nicks have 30 bytes.
     pub(super) fn with_clients(client_count: u64) -> (Self, Vec<crate::outbox::SendQueue>) {
         let metrics = Metrics::default();
-        let mut state = Self::new(ServerIdentity::of_test(), MessageIds::default(), metrics.clone());
+        let mut state = Self::new(
+            ServerIdentity::of_test(),
+            MessageIds::default(),
+            HistoryQueue::closed(),
+            metrics.clone(),
+        );
         let mut queues = Vec::new();
         for number in 0..client_count {
             let (outbox, queue) = crate::outbox::bounded(Default::default(), metrics.clone());

@@ -128,13 +128,13 @@ impl HubState {
                 | CommandOutcome::RegisterAccount(_) => client.waiting_label = replies.take_label(),
                 // ERROR is not a response.
                 CommandOutcome::Disconnect(_) => drop(replies.take_label()),
-                CommandOutcome::Done | CommandOutcome::AppendHistory(_) => {}
+                CommandOutcome::Done | CommandOutcome::InHistory(_) => {}
             }
             self.delivery.reply(id, &client.outbox, &mut replies);
         }
         match outcome {
             CommandOutcome::Done => RequestOutcome::Done,
-            CommandOutcome::AppendHistory(messages) => RequestOutcome::AppendHistory(messages),
+            CommandOutcome::InHistory(messages) => RequestOutcome::InHistory(messages),
             CommandOutcome::ReadHistory(read) => RequestOutcome::ReadHistory(Box::new(read)),
             CommandOutcome::CheckPassword(password) => RequestOutcome::CheckPassword(password),
             CommandOutcome::Reload => RequestOutcome::Reload,

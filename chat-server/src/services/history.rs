@@ -30,28 +30,34 @@ use crate::services::stored_message::StoredMessage;
 const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
 /// A message that was sent to a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ChannelMessage {
     pub(crate) channel: NameKey,
     pub(crate) message: StoredMessage,
 }
 
-/// Keeps channel messages.
+/// The sessions' end: reads channel messages, and makes the mistake.
 #[derive(Debug)]
 pub(crate) struct History {
     journal: PathBuf,
-    requests_sender: mpsc::Sender<HistoryRequest>,
     reader: HistoryReader,
+    mistake: Option<Mistake>,
+}
+
+/// The hub's end: takes the messages, in the order in which the hub delivers
+/// them. So a client that has received a message finds it in the history.
+#[derive(Debug)]
+pub(crate) struct HistoryQueue {
+    requests_sender: mpsc::Sender<HistoryRequest>,
     lost_lines: Arc<LostLines>,
     metrics: Metrics,
-    mistake: Option<Mistake>,
+    has_mistake: bool,
 }
 
 impl History {
     /// Opens the store in `directory` and starts the writing task. The task
-    /// writes everything and ends after the last `History` is dropped. Also
-    /// returns the ids for further messages. `read_mistake` is that of
-    /// CHATHISTORY.
+    /// writes everything and ends after both ends are dropped. Also returns the
+    /// ids for further messages. `read_mistake` is that of CHATHISTORY.
     ///
     /// # Errors
     ///
@@ -61,7 +67,7 @@ impl History {
         metrics: Metrics,
         mistake: Option<Mistake>,
         read_mistake: Option<Mistake>,
-    ) -> anyhow::Result<(Self, MessageIds, JoinHandle<()>)> {
+    ) -> anyhow::Result<(Self, HistoryQueue, MessageIds, JoinHandle<()>)> {
         let (owned, journal) = (directory.to_owned(), directory.join("journal.log"));
         let open = move || {
             let store = HistoryStore::open(&owned, MAX_STORED_LINES)?;
@@ -75,27 +81,16 @@ impl History {
         let writer = HistoryWriter::new(directory, Some(store), lost_lines.clone(), metrics.clone());
         let writer = loopscope::spawn("history", writer.run(requests));
         let reader = HistoryReader::new(requests_sender.clone(), read_mistake);
-        Ok((Self { journal, requests_sender, reader, lost_lines, metrics, mistake }, ids, writer))
+        let queue = HistoryQueue { requests_sender, lost_lines, metrics, has_mistake: mistake.is_some() };
+        Ok((Self { journal, reader, mistake }, queue, ids, writer))
     }
 
-    /// Queues `message` for the store.
-    pub(crate) fn append(&self, message: ChannelMessage) {
+    /// Makes the mistake for a message that the hub has put into the queue.
+    pub(crate) fn maybe_block_append(&self, message: &ChannelMessage) {
         if let Some(duration) = self.mistake.as_ref().and_then(Mistake::decide) {
-            wrong(&self.journal, &message, duration).unwrap_or_else(|error| {
+            wrong(&self.journal, message, duration).unwrap_or_else(|error| {
                 tracing::warn!("cannot write {}: {error}", self.journal.display());
             });
-        }
-        self.right(message);
-    }
-
-    /// Right: queues the message for the writing task. The session does not
-    /// wait for the disk.
-    fn right(&self, ChannelMessage { channel, message }: ChannelMessage) {
-        if let Err(TrySendError::Full(HistoryRequest::Append(channel, message))) =
-            self.requests_sender.try_send(HistoryRequest::Append(channel, message))
-        {
-            self.metrics.count_history_dropped(1);
-            self.lost_lines.add(channel, &message);
         }
     }
 
@@ -103,6 +98,35 @@ impl History {
     /// them. Then reads. `slot` belongs to the session.
     pub(crate) async fn read(&self, slot: &ReadSlot, read: HistoryRead) -> HistoryAnswer {
         self.reader.read(slot, read).await
+    }
+}
+
+impl HistoryQueue {
+    /// Right: queues the message for the writing task. Nobody waits for the
+    /// disk.
+    pub(crate) fn append(&self, ChannelMessage { channel, message }: ChannelMessage) {
+        let queued = self.requests_sender.try_send(HistoryRequest::Append(channel, message));
+        // The queue is closed only if the writing task has died.
+        if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = queued
+            && let HistoryRequest::Append(channel, message) = request
+        {
+            self.metrics.count_history_dropped(1);
+            self.lost_lines.add(channel, &message);
+        }
+    }
+
+    /// Returns whether the sessions need the messages, for
+    /// [`History::maybe_block_append`].
+    pub(crate) fn has_mistake(&self) -> bool {
+        self.has_mistake
+    }
+
+    /// Returns a queue that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn closed() -> Self {
+        let (requests_sender, _) = mpsc::channel(1);
+        let (lost_lines, metrics) = Default::default();
+        Self { requests_sender, lost_lines, metrics, has_mistake: false }
     }
 }
 
@@ -161,13 +185,17 @@ mod tests {
             let mistake =
                 Injections::parse(inject.iter().copied()).expect("valid").at(InjectionSite::History);
             let started = History::start(directory.path(), Metrics::default(), mistake, None).await;
-            let (history, ids, writer) = started.expect("opened");
-            history.append(entry(&ids, "one"));
-            history.append(entry(&ids, "two"));
+            let (history, queue, ids, writer) = started.expect("opened");
+            for text in ["one", "two"] {
+                let message = entry(&ids, text);
+                queue.append(message.clone());
+                history.maybe_block_append(&message);
+            }
+            assert_eq!(queue.has_mistake(), !inject.is_empty());
             let kept = newest(&history, 10).await;
             let texts: Vec<_> = kept.iter().map(|line| &*line.text).collect();
             assert_eq!(texts, [b"one", b"two"], "{inject:?}");
-            drop(history);
+            drop((history, queue));
             writer.await.expect("ends");
             assert_eq!(directory.path().join("journal.log").exists(), !inject.is_empty());
         }
@@ -177,8 +205,8 @@ mod tests {
     async fn a_read_does_not_wait_for_the_batch_interval() {
         let directory = tempfile::tempdir().expect("a directory");
         let started = History::start(directory.path(), Metrics::default(), None, None).await;
-        let (history, ids, _) = started.expect("opened");
-        history.append(entry(&ids, "one"));
+        let (history, queue, ids, _) = started.expect("opened");
+        queue.append(entry(&ids, "one"));
         let started = tokio::time::Instant::now();
         assert_eq!(newest(&history, 1).await.len(), 1);
         assert!(started.elapsed() < BATCH_INTERVAL, "{:?}", started.elapsed());

@@ -26,7 +26,7 @@ pub(super) struct Gap {
 /// appear in the metric.
 const MAX_CHANNELS: usize = 10_000;
 
-/// The losses that are not on disk yet. Sessions and the writer add to them
+/// The losses that are not on disk yet. The hub and the writer add to them
 /// when a message finds no space. Nothing takes the lock otherwise, except one
 /// commit per second.
 #[derive(Debug, Default)]

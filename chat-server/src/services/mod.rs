@@ -1,11 +1,12 @@
 //! The services behind the commands. Most run before the hub handles the line;
-//! the history gets the messages that the hub has delivered.
+//! the history gets the messages that the hub delivers.
 //!
 //! There is one file for each service. Its `right` way is the default. Its
 //! `wrong` function is a common mistake, which [`inject`](crate::inject) turns
-//! on. Sessions call both from their own tasks. Each `wrong` is a plain
-//! function that is never inlined, and the blocking line stands alone in it:
-//! loopscope must report exactly that line.
+//! on. Sessions call both from their own tasks, except that the hub itself
+//! queues messages for the history. Each `wrong` is a plain function that is
+//! never inlined, and the blocking line stands alone in it: loopscope must
+//! report exactly that line.
 
 pub(crate) mod account_store;
 pub(crate) mod accounts;
@@ -109,9 +110,10 @@ impl Services {
         (Some(command), checks)
     }
 
-    /// Adds channel messages to the history.
-    pub(crate) fn append_history(&self, messages: Vec<ChannelMessage>) {
-        messages.into_iter().for_each(|message| self.history.append(message));
+    /// Makes the mistake of the history for the messages of a line. They are in
+    /// its queue already.
+    pub(crate) fn run_after_hub(&self, messages: &[ChannelMessage]) {
+        messages.iter().for_each(|message| self.history.maybe_block_append(message));
     }
 }
 
