@@ -1,4 +1,5 @@
-//! `--inject chathistory`: loopscope finds the read at its line.
+//! `--inject chathistory` and `--inject history`: loopscope finds the mistake
+//! at its line.
 #![cfg(target_os = "linux")]
 #![allow(missing_docs)]
 
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use support::program::{Program, connect};
 
-const SOURCE: &str = include_str!("../src/services/history_reader.rs");
+const READER: &str = include_str!("../src/services/history_reader.rs");
+const WRITER: &str = include_str!("../src/services/history.rs");
 
 /// Returns file and line of each finding.
 fn found_lines(telemetry: SocketAddr) -> Vec<(String, u64)> {
@@ -32,21 +34,32 @@ fn found_lines(telemetry: SocketAddr) -> Vec<(String, u64)> {
 
 #[test]
 fn a_read_on_the_event_loop_is_found_at_its_line() {
-    let flags = ["--listen=127.0.0.1:0", "--telemetry=127.0.0.1:0", "--inject=chathistory=100ms"];
-    let server = Program::start(flags);
+    assert_found("chathistory=100ms", "CHATHISTORY LATEST #a * 1", "services/history_reader.rs", READER);
+}
+
+#[test]
+fn a_write_on_the_event_loop_is_found_at_its_line() {
+    assert_found("history=100ms@100%", "PRIVMSG #a :y", "services/history.rs", WRITER);
+}
+
+/// Sends `command` until the mistake in the file is found. The session makes it
+/// before it handles the next line.
+fn assert_found(mistake: &str, command: &str, file: &str, source: &str) {
+    let inject = format!("--inject={mistake}");
+    let server = Program::start(["--listen=127.0.0.1:0", "--telemetry=127.0.0.1:0", &inject]);
     let mut ada = server.client("NICK ada\r\nUSER ada 0 * :r\r\nJOIN #a\r\nPRIVMSG #a :x");
     let line =
-        SOURCE.lines().position(|line| line.ends_with("// THE MISTAKE")).expect("the mistake") as u64 + 1;
+        source.lines().position(|line| line.ends_with("// THE MISTAKE")).expect("the mistake") as u64 + 1;
     let started = Instant::now();
     loop {
-        ada.get_mut().write_all(b"CHATHISTORY LATEST #a * 1\r\n").expect("sent");
+        write!(ada.get_mut(), "{command}\r\nPING end\r\n").expect("sent");
         let mut answer = String::new();
-        while !answer.contains(" PRIVMSG #a :x") {
+        while !answer.contains(" PONG ") {
             answer.clear();
             assert!(ada.read_line(&mut answer).expect("an answer in time") > 0);
         }
         let found = found_lines(server.address("telemetry="));
-        let has_line = |(file, at): &(String, u64)| file.ends_with("history_reader.rs") && *at == line;
+        let has_line = |(path, at): &(String, u64)| path.ends_with(file) && *at == line;
         if found.iter().any(has_line) {
             return;
         }
