@@ -323,6 +323,38 @@ async fn the_number_and_form_of_bans_is_limited() {
 }
 
 #[tokio::test]
+async fn the_number_of_bans_of_one_client_is_limited() {
+    let server = Server::start(&["--flood-limit", "off"]).await;
+    let (mut ada, mut bob) = (server.client("ada").await, server.client("bob").await);
+    ada.ask("JOIN #0,#1,#2,#3,#4,#5").await;
+    let lines: Vec<_> = (0..5)
+        .flat_map(|channel| {
+            (0..25).map(move |line| format!("MODE #{channel} +bbbb a{line} b{line} c{line} d{line}"))
+        })
+        .collect();
+    for line in &lines {
+        assert_eq!(ada.ask(line).await.len(), 1, "{line}");
+    }
+    let full = ":s 478 ada #5 b :You have set too many bans";
+    assert_eq!(ada.ask("MODE #5 +b more").await, [full]);
+    // Others are not concerned.
+    bob.ask("JOIN #5").await;
+    ada.ask("MODE #5 +o bob").await;
+    assert_eq!(bob.ask("MODE #5 +b more").await.len(), 2, "a line of ada's MODE and its own");
+    // A ban that anybody removes, or that ends with its channel, is free again.
+    bob.ask("JOIN #0").await;
+    ada.ask("MODE #0 +o bob").await;
+    assert_eq!(bob.ask("MODE #0 -b a0").await.len(), 2);
+    assert_eq!(
+        ada.ask("MODE #5 +b a").await.last().map(String::as_str),
+        Some(":ada!~ada@127.0.0.1 MODE #5 +b a!*@*")
+    );
+    assert_eq!(ada.ask("MODE #5 +b b").await, [full]);
+    ada.ask("PART #1").await;
+    assert_eq!(ada.ask("MODE #5 +b b").await.len(), 1);
+}
+
+#[tokio::test]
 async fn members_receive_the_final_modes_of_a_long_mode_line() {
     let (server, mut ada, mut bob) = start_channel().await;
     // Members receive each flag once, with its final sign, regardless of the

@@ -53,9 +53,10 @@ pub(super) struct ChannelModes {
     pub(super) limit: Option<u32>,
 }
 
-/// A ban: its mask, the prefix of the client that set it, and when.
+/// A ban: its mask, the client that set it and its prefix, and when.
 pub(super) struct Ban {
     pub(super) mask: Box<[u8]>,
+    pub(super) owner: ClientId,
     pub(super) set_by: Vec<u8>,
     pub(super) set_at: SystemTime,
 }

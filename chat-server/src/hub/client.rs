@@ -46,6 +46,8 @@ pub(super) struct Client {
     /// value is the channel's creation time: an invitation is not valid for a
     /// later channel of the same name.
     pub(super) invitations: BTreeMap<NameKey, SystemTime>,
+    /// How many bans that the client has set exist.
+    pub(super) ban_count: usize,
     pub(super) connected_at: SystemTime,
     /// When the client last sent a message. WHOIS shows it as idle time.
     pub(super) last_message_at: Instant,
@@ -86,6 +88,7 @@ impl Client {
             away_reason: None,
             channels: BTreeSet::new(),
             invitations: BTreeMap::new(),
+            ban_count: 0,
             connected_at: SystemTime::now(),
             last_message_at: Instant::now(),
         }

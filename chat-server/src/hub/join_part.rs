@@ -13,6 +13,9 @@ use crate::irc::numeric::{ERR_TOOMANYCHANNELS, RPL_NOTOPIC, RPL_TOPIC, RPL_TOPIC
 use crate::irc::reply::Replies;
 use crate::irc::truncate::truncate;
 
+/// How many bans the hub removes in one step.
+const BANS_PER_STEP: u32 = 4;
+
 impl HubState {
     pub(super) async fn join(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {
         let Some(names) = message.param(0) else {
@@ -133,9 +136,17 @@ impl HubState {
         channel.members.remove(&id);
         replies.push_copy(&line);
         self.delivery.deliver(channel.all_members(), &line).await;
-        if channel.members.is_empty() {
-            self.channels.remove(key);
+        self.end_if_empty(key).await;
+    }
+
+    /// Removes a channel that has no members.
+    pub(super) async fn end_if_empty(&mut self, key: &NameKey) {
+        if !self.channels.get(key).is_some_and(|channel| channel.members.is_empty()) {
+            return;
         }
+        let bans = self.channels.remove(key).map_or_else(Vec::new, |channel| channel.bans);
+        self.delivery.add_steps(bans.len() as u32 / BANS_PER_STEP).await;
+        bans.into_iter().for_each(|ban| ban.end(&mut self.clients));
     }
 
     async fn leave_all(&mut self, id: ClientId, replies: &mut Replies) {

@@ -30,10 +30,8 @@ impl HubState {
         for key in &client.channels {
             if let Some(channel) = self.channels.get_mut(key) {
                 channel.members.remove(&id);
-                if channel.members.is_empty() {
-                    self.channels.remove(key);
-                }
             }
+            self.end_if_empty(key).await;
         }
     }
 

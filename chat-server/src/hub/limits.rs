@@ -11,6 +11,9 @@ pub(super) const VERSION: &str = concat!("chat-server-", env!("CARGO_PKG_VERSION
 pub(super) const MAX_CHANNELS_PER_CLIENT: usize = 100;
 /// Maximum bans of one channel.
 pub(super) const MAX_BANS: usize = 100;
+/// Maximum bans that one client may have set, in all channels together. The
+/// longest ones take about 260 bytes each.
+pub(super) const MAX_BANS_PER_CLIENT: usize = 500;
 /// Maximum changes with a parameter in one MODE.
 pub(super) const MAX_MODE_CHANGES: usize = 4;
 /// Maximum member limit that mode `l` accepts.

@@ -1,10 +1,12 @@
 //! The effect of each letter of a channel MODE.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::channel::{Ban, Channel};
 use super::client::Client;
-use super::limits::{MAX_BANS, MAX_KEY_BYTES, MAX_MASK_BYTES, MAX_MEMBER_LIMIT};
+use super::limits::{MAX_BANS, MAX_BANS_PER_CLIENT, MAX_KEY_BYTES, MAX_MASK_BYTES, MAX_MEMBER_LIMIT};
+use super::request::ClientId;
 use crate::irc::masks;
 use crate::irc::names::NameKey;
 use crate::irc::numeric::{
@@ -38,6 +40,16 @@ impl ModeChanges {
     }
 }
 
+impl Ban {
+    /// Returns the ban's place to the client that has set it.
+    pub(super) fn end(self, clients: &mut HashMap<ClientId, Client>) {
+        // The client may have left.
+        if let Some(owner) = clients.get_mut(&self.owner) {
+            owner.ban_count = owner.ban_count.saturating_sub(1);
+        }
+    }
+}
+
 impl Channel {
     /// `o` and `v`: gives the rank to a member or removes it.
     pub(super) fn set_rank(
@@ -59,7 +71,8 @@ impl Channel {
         &mut self,
         mask: &[u8],
         on: bool,
-        by: &Client,
+        by: ClientId,
+        clients: &mut HashMap<ClientId, Client>,
         changes: &mut ModeChanges,
     ) -> Result<(), StandardReply> {
         let mask = masks::full_user_mask(mask);
@@ -73,12 +86,18 @@ impl Channel {
             );
         }
         let key = NameKey::new(&mask);
+        let Some(client) = clients.get_mut(&by) else { return Ok(()) };
         match (on, self.bans.iter().position(|ban| NameKey::new(&ban.mask) == key)) {
             (true, None) if self.bans.len() >= MAX_BANS => return Err(ERR_BANLISTFULL),
-            (true, None) => {
-                self.bans.push(Ban { mask: mask.clone(), set_by: by.prefix(), set_at: SystemTime::now() });
+            (true, None) if client.ban_count >= MAX_BANS_PER_CLIENT => {
+                return Err(ERR_BANLISTFULL.with_text("You have set too many bans"));
             }
-            (false, Some(index)) => drop(self.bans.remove(index)),
+            (true, None) => {
+                client.ban_count += 1;
+                let (set_by, set_at) = (client.prefix(), SystemTime::now());
+                self.bans.push(Ban { mask: mask.clone(), owner: by, set_by, set_at });
+            }
+            (false, Some(index)) => self.bans.remove(index).end(clients),
             _ => return Ok(()),
         }
         changes.add(on, b'b', Some(&mask));

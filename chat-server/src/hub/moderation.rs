@@ -91,9 +91,7 @@ impl HubState {
         self.delivery.deliver(channel.other_members(id), &line).await;
         target.channels.remove(key);
         channel.members.remove(&target.id);
-        if channel.members.is_empty() {
-            self.channels.remove(key);
-        }
+        self.end_if_empty(key).await;
     }
 
     pub(super) fn invite(&mut self, id: ClientId, message: &Message<'_>, replies: &mut Replies) {

@@ -100,11 +100,7 @@ impl HubState {
         changes: &mut ModeChanges,
         replies: &mut Replies,
     ) {
-        let (Some(client), Some(channel)) =
-            (self.clients.get(&id), self.channels.get_mut(&NameKey::new(target)))
-        else {
-            return;
-        };
+        let Some(channel) = self.channels.get_mut(&NameKey::new(target)) else { return };
         let result = match request {
             ModeRequest { letter: b'o' | b'v', param: Some(nick), .. } => {
                 let member = self.nicks.get(&NameKey::new(nick)).and_then(|id| self.clients.get(id));
@@ -114,7 +110,7 @@ impl HubState {
                 }
             }
             ModeRequest { letter: b'b', param: Some(mask), .. } => {
-                channel.set_ban(mask, request.on, client, changes)
+                channel.set_ban(mask, request.on, id, &mut self.clients, changes)
             }
             ModeRequest { letter: b'k', .. } => channel.set_key(request, changes),
             ModeRequest { letter: b'l', .. } => channel.set_limit(request, changes),
@@ -132,7 +128,9 @@ impl HubState {
             Err(error @ StandardReply { numeric: ERR_INVALIDMODEPARAM, .. }) => {
                 replies.standard(error, &[&channel.name, &[request.letter], b"*"]);
             }
-            Err(ERR_BANLISTFULL) => replies.standard(ERR_BANLISTFULL, &[&channel.name, &[request.letter]]),
+            Err(error) if error.numeric == ERR_BANLISTFULL.numeric => {
+                replies.standard(error, &[&channel.name, &[request.letter]]);
+            }
             Err(error) => replies.standard(error, &[&channel.name]),
         }
     }
