@@ -16,9 +16,14 @@ fn assert_valid(outcome: &Outcome) {
 
 /// Runs a hunt against a running server whose telemetry has these findings.
 fn hunt(findings: Vec<Value>, more: &[&str]) -> Outcome {
+    hunt_with_telemetry(&telemetry::start(findings), more)
+}
+
+/// Runs a hunt against a running server whose telemetry has this URL.
+fn hunt_with_telemetry(url: &str, more: &[&str]) -> Outcome {
     let server = Server::start(Faults::default());
-    let (target, url) = (server.address.to_string(), telemetry::start(findings));
-    let hunt = ["hunt", "--target", &target, "--telemetry", &url, "--json", "-", "--quiet"];
+    let target = server.address.to_string();
+    let hunt = ["hunt", "--target", &target, "--telemetry", url, "--json", "-", "--quiet"];
     let small_load = [
         "--connections",
         "4",
@@ -72,6 +77,15 @@ fn findings_fail_a_run_with_deny() {
     assert!(!clean.stderr.contains("least load"), "{}", clean.stderr);
     assert_eq!(clean.code, 0, "{}", clean.stderr);
     assert!(clean.stderr.contains("no blocking call found in "), "{}", clean.stderr);
+}
+
+/// In a container, the pid is the same before and after a restart.
+#[test]
+fn findings_of_a_restarted_server_count_although_its_pid_is_the_same() {
+    let url = telemetry::start_restarted(vec![telemetry::finding("a", 0.1)]);
+    let outcome = hunt_with_telemetry(&url, &["--deny", "--slo", "blocking.events==0"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert_eq!(outcome.reasons(), r#"["1 finding denied","blocking.events==0 was missed"]"#);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::plan::nanoseconds;
 use crate::report::Clock;
 
 /// The number of exchanges before the run, and again after it.
@@ -22,6 +23,9 @@ pub(crate) struct Exchange {
     pub(crate) sent: Instant,
     /// The time of the server's clock, in nanoseconds of the Unix epoch.
     pub(crate) server_unix_ns: u64,
+    /// When the server's scope started, by the same reading of its clock;
+    /// `None` if the server does not report it.
+    pub(crate) scope_start_unix_ns: Option<u64>,
     /// When the answer had arrived.
     pub(crate) answered: Instant,
 }
@@ -29,6 +33,11 @@ pub(crate) struct Exchange {
 impl Exchange {
     fn round_trip(&self) -> Duration {
         self.answered.saturating_duration_since(self.sent)
+    }
+
+    /// Returns how long the server's scope had been running, in nanoseconds.
+    fn scope_age_ns(&self) -> Option<u64> {
+        Some(self.server_unix_ns.saturating_sub(self.scope_start_unix_ns?))
     }
 
     fn middle(&self) -> Instant {
@@ -70,8 +79,31 @@ impl Alignment {
 
     /// Returns the largest error of [`Alignment::server_unix_ns`].
     pub(crate) fn error(&self) -> Duration {
-        let slower = self.before.round_trip().max(self.after.round_trip());
-        slower / 2 + Duration::from_nanos(self.drift_ns().unsigned_abs() / 2)
+        self.slower_round_trip() / 2 + Duration::from_nanos(self.drift_ns().unsigned_abs() / 2)
+    }
+
+    fn slower_round_trip(&self) -> Duration {
+        self.before.round_trip().max(self.after.round_trip())
+    }
+
+    /// Returns whether the server's scope started again between the two
+    /// exchanges.
+    ///
+    /// The new scope started after the first exchange, so its start is later
+    /// than that of the old one by at least the age that the old one had. Half
+    /// of that is required, because the start of the same scope moves a little
+    /// from answer to answer. The drift is subtracted, so a clock that was set
+    /// is not a restart; it is known to within the slower round trip.
+    pub(crate) fn has_restarted(&self) -> bool {
+        let (before, after) = (self.before.scope_start_unix_ns, self.after.scope_start_unix_ns);
+        let (Some(before_ns), Some(after_ns)) = (before, after) else {
+            // Whether it is reported depends on the version of the library.
+            return before.is_some() != after.is_some();
+        };
+        let moved_ns = i128::from(after_ns) - i128::from(before_ns) - i128::from(self.drift_ns());
+        let half_age_ns = i128::from(self.before.scope_age_ns().unwrap_or(0) / 2);
+        let drift_error_ns = i128::from(nanoseconds(self.slower_round_trip()));
+        moved_ns > half_age_ns.max(drift_error_ns)
     }
 
     /// Returns by how much the server's clock advanced more than the clock of
@@ -128,7 +160,42 @@ mod tests {
     fn exchange(start: Instant, sent_ms: u64, took_ms: u64, server_ms: u64) -> Exchange {
         let sent = start + Duration::from_millis(sent_ms);
         let answered = sent + Duration::from_millis(took_ms);
-        Exchange { sent, answered, server_unix_ns: server_ms * MS }
+        Exchange { sent, answered, server_unix_ns: server_ms * MS, scope_start_unix_ns: None }
+    }
+
+    /// Returns whether a server restarted whose scope started at these times.
+    /// Between the exchanges, 100 s pass here and `server_ms` at the server.
+    fn has_restarted(first_start_ms: Option<u64>, second_start_ms: Option<u64>, server_ms: u64) -> bool {
+        let start = Instant::now();
+        let with_scope = |exchange, scope_start_ms: Option<u64>| Exchange {
+            scope_start_unix_ns: scope_start_ms.map(|ms| ms * MS),
+            ..exchange
+        };
+        let first = with_scope(exchange(start, 0, 2, 50_000), first_start_ms);
+        let second = with_scope(exchange(start, 100_000, 2, 50_000 + server_ms), second_start_ms);
+        Alignment::new(first, second).has_restarted()
+    }
+
+    #[test]
+    fn a_scope_that_starts_after_the_first_exchange_is_a_restart() {
+        assert!(has_restarted(Some(10_000), Some(60_000), 100_000));
+        assert!(has_restarted(Some(49_990), Some(50_010), 100_000), "soon after the first start");
+        assert!(!has_restarted(Some(10_000), Some(10_000), 100_000));
+        assert!(!has_restarted(Some(10_000), Some(10_300), 100_000), "the recorder's clock is a little slow");
+        assert!(!has_restarted(Some(50_000), Some(50_000), 100_000), "a scope that has just started");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_not_a_restart() {
+        let hour_ms = 3_600_000;
+        assert!(!has_restarted(Some(10_000), Some(10_000 + hour_ms), 100_000 + hour_ms));
+        assert!(has_restarted(Some(10_000), Some(60_000 + hour_ms), 100_000 + hour_ms));
+    }
+
+    #[test]
+    fn a_server_without_the_start_of_its_scope_is_known_by_its_pid_only() {
+        assert!(!has_restarted(None, None, 100_000));
+        assert!(has_restarted(None, Some(10_000), 100_000) && has_restarted(Some(10_000), None, 100_000));
     }
 
     #[test]
@@ -158,9 +225,15 @@ mod tests {
     fn an_extreme_server_time_causes_no_overflow() {
         let start = Instant::now();
         for server in [0, u64::MAX] {
-            let odd = Exchange { sent: start, answered: start, server_unix_ns: server };
+            let odd = Exchange {
+                sent: start,
+                answered: start,
+                server_unix_ns: server,
+                scope_start_unix_ns: Some(u64::MAX - server),
+            };
             let alignment = Alignment::new(odd, odd);
             let _ = (alignment.server_unix_ns(start), alignment.offset_ns(), alignment.error());
+            assert!(!alignment.has_restarted());
         }
     }
 }

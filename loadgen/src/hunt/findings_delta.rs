@@ -7,8 +7,16 @@ use loopscope::{Finding, FindingsDocument, TaskShare};
 /// longest stall of its whole lifetime, so the duration of the longest stall is
 /// an upper bound. The number of tasks that waited is a lower bound: a task
 /// that also waited before is not counted.
-pub(crate) fn between(before: &FindingsDocument, mut after: FindingsDocument) -> FindingsDocument {
-    if before.process.pid != after.process.pid {
+///
+/// A server that was restarted in between counts from zero. Its pid alone does
+/// not tell: in a container it is the same after a restart. So the caller says
+/// whether the server `has_restarted`.
+pub(crate) fn between(
+    before: &FindingsDocument,
+    mut after: FindingsDocument,
+    has_restarted: bool,
+) -> FindingsDocument {
+    if has_restarted || before.process.pid != after.process.pid {
         return after;
     }
     after.findings = after.findings.into_iter().filter_map(|finding| growth(before, finding)).collect();
@@ -83,7 +91,7 @@ mod tests {
     fn only_findings_that_grew_remain_and_the_longest_comes_first() {
         let before = document(1, &[("a", 5, 1.0, 0.5), ("b", 2, 0.2, 0.1)]);
         let after = document(1, &[("a", 5, 1.0, 0.5), ("b", 4, 0.3, 0.1), ("c", 1, 9.0, 9.0)]);
-        let delta = between(&before, after);
+        let delta = between(&before, after, false);
         let ids: Vec<_> = delta.findings.iter().map(|finding| finding.id.as_str()).collect();
         assert_eq!(ids, ["c", "b"]);
         let b = &delta.findings[1];
@@ -96,6 +104,8 @@ mod tests {
     fn a_restarted_server_counts_from_zero() {
         let before = document(1, &[("a", 5, 1.0, 0.5)]);
         let after = document(2, &[("a", 5, 1.0, 0.5)]);
-        assert_eq!(between(&before, after.clone()), after);
+        assert_eq!(between(&before, after.clone(), false), after);
+        let same_pid = document(1, &[("a", 5, 1.0, 0.5)]);
+        assert_eq!(between(&before, same_pid.clone(), true), same_pid);
     }
 }

@@ -103,7 +103,9 @@ impl Observation {
         slow_logins: Option<&SlowWaits>,
     ) -> anyhow::Result<ObservationResult> {
         let seconds = self.since.elapsed().as_secs_f64();
-        let mut findings = findings_delta::between(&self.before, self.settled().await?);
+        let settled = self.settled().await?;
+        let clock = Alignment::new(self.first_exchange, self.telemetry.time().await?);
+        let mut findings = findings_delta::between(&self.before, settled, clock.has_restarted());
         let after = self.telemetry.tasks().await;
         let polled = self.tasks.zip(after).map(|(before, after)| coverage::polled(&before, &after));
         let mut collected = self.collector.stop().await;
@@ -111,7 +113,6 @@ impl Observation {
             self.telemetry.stalls(unix_time::from_nanos(self.first_exchange.server_unix_ns)).await?;
         collected.add(std::mem::take(&mut stalls.stalls), stalls.scope_start);
         stalls.stalls = collected.into_all();
-        let clock = Alignment::new(self.first_exchange, self.telemetry.time().await?);
         let explained = |slow| explain(slow, &stalls.stalls, &findings, &clock);
         let (tail, login_tail) = (slow.map(explained), slow_logins.map(explained));
         // The harm to deliveries counts first.

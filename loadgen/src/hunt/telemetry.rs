@@ -78,7 +78,12 @@ impl Telemetry {
         for _ in 0..CLOCK_EXCHANGES {
             let (document, sent, answered): (StallsDocument, _, _) = self.get_timed(CLOCK_ROUTE).await?;
             self.check(CLOCK_ROUTE, &document.schema, STALLS_SCHEMA)?;
-            exchanges.push(Exchange { sent, server_unix_ns: unix_time::to_nanos(document.now), answered });
+            exchanges.push(Exchange {
+                sent,
+                server_unix_ns: unix_time::to_nanos(document.now),
+                scope_start_unix_ns: document.scope_start.map(unix_time::to_nanos),
+                answered,
+            });
         }
         Exchange::best(exchanges).context("the server's time was not requested")
     }

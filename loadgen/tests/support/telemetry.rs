@@ -11,21 +11,39 @@ use serde_json::{Value, json};
 /// empty, and later responses contain `findings`. It also serves `/tasks` and
 /// `/stalls`.
 pub(crate) fn start(findings: Vec<Value>) -> String {
+    serve(vec![], findings, false)
+}
+
+/// Starts a server that is restarted after its first response to `/findings`,
+/// with the same pid. Before and after, it has the same findings.
+pub(crate) fn start_restarted(findings: Vec<Value>) -> String {
+    serve(findings.clone(), findings, true)
+}
+
+fn serve(first_findings: Vec<Value>, findings: Vec<Value>, restarts: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
         let mut findings_requests = 0;
+        // The first scope started ten seconds before the first request.
+        let mut scope_start = unix_ns() - 10_000_000_000;
         for mut stream in listener.incoming().flatten() {
             let mut request = String::new();
             let _ = BufReader::new(&stream).read_line(&mut request);
             let body = if request.starts_with("GET /findings ") {
                 findings_requests += 1;
-                if findings_requests == 1 { document(&[], 0) } else { document(&findings, 1) }
+                if findings_requests == 1 {
+                    scope_start = if restarts { unix_ns() } else { scope_start };
+                    document(&first_findings, 0)
+                } else {
+                    document(&findings, 1)
+                }
             } else if request.starts_with("GET /tasks ") {
                 json!({"schema": "loopscope.tasks/1", "kinds": [{"name": "session", "poll": {"count": 100 * findings_requests.min(2)}}]})
             } else {
                 json!({
                     "schema": "loopscope.stalls/1", "now_unix_ns": unix_ns(),
+                    "scope_start_unix_ns": scope_start,
                     "stalls": [{"start_unix_ns": 1, "end_unix_ns": null, "worker": "0", "task": "t", "finding": null}],
                 })
             };

@@ -48,7 +48,8 @@ fn stall(finding: &str, start: i64, end: Option<i64>) -> Stall {
 /// milliseconds. The measurement lasts 1000 ms.
 fn slow(spans: &[(u64, u64)], weight: u64) -> (SlowWaits, Alignment) {
     let start = Instant::now();
-    let exchange = Exchange { sent: start, server_unix_ns: BEGIN, answered: start };
+    let exchange =
+        Exchange { sent: start, server_unix_ns: BEGIN, scope_start_unix_ns: None, answered: start };
     let span = |&(due, arrived): &(u64, u64)| WaitSpan {
         due_ns: due * MS,
         sent_ns: due * MS,
