@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::json;
 use support::chat::{DeliveryOutcome, Faults, Server};
-use support::program::{Outcome, loadgen};
+use support::program::{Outcome, command, loadgen, outcome};
 
 fn search(server: &Server, more: &[&str]) -> Outcome {
     let target = server.address.to_string();
@@ -71,6 +74,59 @@ fn no_answer_is_given_if_no_rate_meets_the_objective() {
     let outcome = search(&server, &["--slo", "p50<1ns", "--rate", "4"]);
     assert_eq!((outcome.code, &outcome.report["answer"]), (1, &json!(null)), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("no rate was found at which p50<1ns held"), "{}", outcome.stderr);
+}
+
+#[test]
+fn invalid_trials_alone_allow_no_verdict() {
+    let server = Server::start(Faults::default());
+    let late = ["--max-send-lag", "1ns", "--slo", "lost==0", "--rate", "2"];
+    let arguments = ["search", "--target", &server.address.to_string(), "--json", "-", "--quiet"];
+    let short_trials =
+        ["--connections", "4", "--rooms", "1", "--ramp", "0s", "--duration", "300ms", "--mix", "privmsg"];
+    let outcome = loadgen(&[&arguments[..], &short_trials, &late].concat());
+    assert_eq!((outcome.code, &outcome.report["answer"]), (2, &json!(null)), "{}", outcome.stderr);
+    let invalid = outcome.report["invalid"].as_str().expect("a reason");
+    assert!(invalid.starts_with("invalid trials allow no verdict, such as that at 1.0/s: "), "{invalid}");
+    assert!(invalid.contains("the generator was late"), "{invalid}");
+    assert!(outcome.stderr.contains(invalid), "{}", outcome.stderr);
+}
+
+/// The server welcomes the four clients of the first trial only.
+#[test]
+fn the_trials_before_the_server_fails_are_reported() {
+    let refusal = ":fake 465 * :closed for today\r\n";
+    let server = Server::start(Faults { welcomes: Some(4), refusal, ..Faults::default() });
+    let outcome = search(&server, &["--slo", "lost==0", "--rate", "50"]);
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+    assert_eq!(outcome.report["answer"]["rate"], json!(50.0));
+    assert_eq!(outcome.report["answer"]["settled"], json!(false));
+    assert_eq!(outcome.report["trials"].as_array().expect("trials").len(), 1);
+    let invalid = outcome.report["invalid"].as_str().expect("a reason");
+    assert!(invalid.starts_with("the trial at 100.0/s measured nothing: "), "{invalid}");
+    assert!(invalid.contains("closed for today"), "{invalid}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_before_an_answer_allows_no_verdict() {
+    let server = Server::start(Faults::default());
+    let target = server.address.to_string();
+    let arguments = ["search", "--target", &target, "--json", "-", "--slo", "lost==0", "--ramp", "0s"];
+    let long_trial = ["--connections", "4", "--rooms", "1", "--duration", "10m", "--max-send-lag", "10s"];
+    let mut command = command(&[&arguments[..], &long_trial].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.starts_with("measuring") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let outcome = outcome(child.wait_with_output().expect("it ends"));
+    assert_eq!((outcome.code, &outcome.report["interrupted"]), (2, &json!(true)), "{}", outcome.report);
+    assert_eq!(outcome.report["invalid"], json!("interrupted before a rate was found"));
 }
 
 #[test]

@@ -14,8 +14,8 @@
 pub(crate) enum TrialResult {
     /// Every objective held.
     Held,
-    /// An objective was missed.
-    Missed,
+    /// An objective was missed, or the trial was invalid.
+    NotHeld,
 }
 
 /// The bounds of a search.
@@ -139,7 +139,7 @@ mod tests {
         let mut bracket = Bracket::new(limits);
         while let Some(rate) = bracket.next() {
             assert!((limits.lowest..=limits.highest).contains(&rate), "{rate}");
-            bracket.record(rate, if holds(rate) { TrialResult::Held } else { TrialResult::Missed });
+            bracket.record(rate, if holds(rate) { TrialResult::Held } else { TrialResult::NotHeld });
         }
         bracket
     }

@@ -30,11 +30,12 @@ pub(crate) struct SearchReport {
     pub(crate) resolution: f64,
     /// The highest rate that held; `None` if no rate held.
     pub(crate) answer: Option<Answer>,
-    /// The lowest rate that missed; `None` if no rate missed.
+    /// The lowest rate with a trial that did not hold; `None` if all held.
     pub(crate) limit: Option<Limit>,
-    /// Why no verdict is possible; `None` if the search has a verdict.
+    /// Why no verdict is possible; `None` if the search has a verdict. There
+    /// may be an answer nevertheless: the highest rate that held until then.
     pub(crate) invalid: Option<String>,
-    /// 0 with an answer, 1 without an answer, 2 without a verdict.
+    /// 0 with an answer, 1 if no rate held, 2 without a verdict.
     pub(crate) exit_code: u8,
     /// Every trial, in order.
     pub(crate) trials: Vec<Trial>,
@@ -58,7 +59,7 @@ pub(crate) struct Answer {
     pub(crate) holds_at_least: f64,
 }
 
-/// The lowest rate that missed, and why.
+/// The lowest rate with a trial that did not hold, and why.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Limit {
     /// Commands per second.

@@ -23,7 +23,8 @@ const MIN_RATE: f64 = 1.0;
 ///
 /// # Errors
 ///
-/// If a flag is wrong, the server cannot be reached, or a trial cannot run.
+/// If a flag is wrong, the server cannot be reached, or the first trial cannot
+/// run.
 pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let mut hunt = args.as_hunt();
     hunt::add_defaults(&mut hunt);
@@ -48,11 +49,12 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let server = TargetServer::start_or_connect(&hunt).await?;
     let started = SystemTime::now();
     let mut search = Search { hunt, server, bracket: Bracket::new(limits), trials: Vec::new() };
-    let interrupted = search.run_trials(&stop).await?;
+    let end = search.run_trials(&stop).await?;
     let (target, trial_duration) = (search.server.target.clone(), search.hunt.load.duration);
     let objectives = search.hunt.load.slo.iter().map(|objective| objective.text().to_owned()).collect();
     let (bracket, trials) = (search.bracket, search.trials);
     let server_failure = search.server.stop().await.err();
+    let invalid = server_failure.or_else(|| no_verdict(&end, bracket.highest_held().is_some(), &trials));
     let answer = bracket.highest_held().map(|below| Answer {
         rate: below.rate,
         held: below.held,
@@ -66,16 +68,43 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         version: env!("CARGO_PKG_VERSION"),
         target,
         started_unix_seconds: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-        interrupted,
+        interrupted: end == SearchEnd::Interrupted,
         objectives,
         dwell_seconds: trial_duration.as_secs_f64(),
         resolution: limits.resolution,
-        exit_code: if server_failure.is_some() { 2 } else { u8::from(answer.is_none()) },
+        exit_code: if invalid.is_some() { 2 } else { u8::from(answer.is_none()) },
         answer,
         limit,
-        invalid: server_failure,
+        invalid,
         trials,
     })
+}
+
+/// Why a search ended.
+#[derive(Debug, PartialEq, Eq)]
+enum SearchEnd {
+    /// There was no further rate to try.
+    Complete,
+    /// A signal requested the end.
+    Interrupted,
+    /// A trial could not run; the reason.
+    Failed(String),
+}
+
+/// Returns why the search allows no verdict, if it allows none. That no rate
+/// holds is a verdict only if at least one trial missed an objective: an
+/// invalid trial says nothing about the server.
+fn no_verdict(end: &SearchEnd, has_answer: bool, trials: &[Trial]) -> Option<String> {
+    match end {
+        SearchEnd::Failed(reason) => return Some(reason.clone()),
+        _ if has_answer => return None,
+        SearchEnd::Interrupted => return Some("interrupted before a rate was found".to_owned()),
+        SearchEnd::Complete => {}
+    }
+    let has_missed = trials.iter().any(|trial| trial.outcome == RunOutcome::Missed.as_str());
+    let invalid = trials.iter().rfind(|trial| trial.outcome == RunOutcome::Invalid.as_str());
+    let Trial { rate, reasons, .. } = invalid.filter(|_| !has_missed)?;
+    Some(format!("invalid trials allow no verdict, such as that at {rate:.1}/s: {}", reasons.join("; ")))
 }
 
 struct Search {
@@ -86,37 +115,50 @@ struct Search {
 }
 
 impl Search {
-    /// Runs all trials. Returns whether a signal ended the search.
-    async fn run_trials(&mut self, stop: &Stop) -> anyhow::Result<bool> {
+    /// Runs all trials. Returns why the search ended.
+    ///
+    /// # Errors
+    ///
+    /// If the first trial cannot run. After it, the trials so far are worth a
+    /// report.
+    async fn run_trials(&mut self, stop: &Stop) -> anyhow::Result<SearchEnd> {
         while let Some(rate) = self.bracket.next() {
             if stop.is_requested() {
-                return Ok(true);
+                return Ok(SearchEnd::Interrupted);
             }
             self.hunt.load.rate = rate;
             let mut progress = Progress::new(self.hunt.output.quiet);
             progress.show_text(&format!("trial {} at {rate:.1}/s", self.trials.len() + 1));
-            let report = trial::run_trial(&self.hunt, &self.server, stop.clone(), &mut progress).await?;
+            let report = match trial::run_trial(&self.hunt, &self.server, stop.clone(), &mut progress).await {
+                Err(error) if !self.trials.is_empty() => {
+                    return Ok(SearchEnd::Failed(format!("the trial at {rate:.1}/s cannot run: {error:#}")));
+                }
+                report => report?,
+            };
             if report.interrupted {
-                return Ok(true);
+                return Ok(SearchEnd::Interrupted);
             }
             let trial = Trial::from_report(rate, &report);
             if trial.nothing_measured {
-                anyhow::bail!(
-                    "the trial at {rate:.1}/s measured nothing: {}",
-                    report.verdict.reasons.join("; ")
-                );
+                let reasons = report.verdict.reasons.join("; ");
+                let reason = format!("the trial at {rate:.1}/s measured nothing: {reasons}");
+                if self.trials.is_empty() {
+                    anyhow::bail!(reason);
+                }
+                return Ok(SearchEnd::Failed(reason));
             }
             if !self.hunt.output.quiet {
                 eprintln!("{}", text::trial(&trial));
             }
-            let result = if report.verdict.outcome == RunOutcome::Held {
-                TrialResult::Held
-            } else {
-                TrialResult::Missed
+            // An invalid trial bounds the search as a missed one does: at a
+            // higher rate, the generator would be late too.
+            let result = match report.verdict.outcome {
+                RunOutcome::Held => TrialResult::Held,
+                _ => TrialResult::NotHeld,
             };
             self.bracket.record(rate, result);
             self.trials.push(trial);
         }
-        Ok(false)
+        Ok(SearchEnd::Complete)
     }
 }

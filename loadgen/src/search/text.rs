@@ -69,6 +69,8 @@ pub(crate) fn text(report: &SearchReport) -> String {
     if report.answer.as_ref().is_some_and(|answer| !answer.settled) {
         let why = if report.interrupted {
             "a signal ended the search"
+        } else if report.invalid.is_some() {
+            "the search allows no verdict"
         } else {
             "the limit of --max-trials was reached"
         };
