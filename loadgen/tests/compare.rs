@@ -79,6 +79,38 @@ fn findings_are_reported_as_new_gone_or_worse() {
 }
 
 #[test]
+fn latency_that_cannot_be_judged_is_not_the_same() {
+    let (whole, report) = save_report("whole.json", Faults::default(), &[]);
+    let save = |name: &str, report: &Value| {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, report.to_string()).expect("a file can be written");
+        path
+    };
+    let mut document = report.clone();
+    document["load"]["histograms"]["latency_slices"] = json!([]);
+    let without_slices = save("without-slices.json", &document);
+    let (silent, _) = save_report("silent.json", Faults::default(), &["--mix", "who"]);
+    for (a, b, reason) in [
+        (&without_slices, &without_slices, "too little was measured"),
+        (&silent, &whole, "a run of A has delivered nothing"),
+        (&whole, &silent, "a run of B has delivered nothing"),
+    ] {
+        let outcome = compare(a, b, &[]);
+        assert_eq!((outcome.code, &outcome.report["outcome"]), (2, &json!("invalid")), "{}", outcome.stderr);
+        assert!(outcome.report["reasons"][0].as_str().expect("text").contains(reason), "{}", outcome.stderr);
+    }
+    let outcome = compare(&silent, &silent, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (0, &json!("same")), "nothing was to be judged");
+
+    document["load"]["deliveries"]["lost"] = json!(5);
+    let lossy = save("lossy.json", &document);
+    let outcome = compare(&without_slices, &lossy, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (1, &json!("regressed")), "losses are a verdict");
+    let outcome = compare(&lossy, &without_slices, &[]);
+    assert_eq!((outcome.code, &outcome.report["outcome"]), (0, &json!("better")), "losses are a verdict");
+}
+
+#[test]
 fn commands_of_a_and_b_run_alternately() {
     let (_, report) = save_report("round.json", Faults::default(), &[]);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("round.json");

@@ -48,7 +48,8 @@ pub(crate) enum ComparisonOutcome {
     Better,
     /// Something is worse.
     Regressed,
-    /// A run was invalid, so no comparison is possible.
+    /// A run was invalid, or the latency could not be judged and nothing else
+    /// changed, so no comparison is possible.
     Invalid,
 }
 

@@ -49,6 +49,7 @@ fn compare_runs(
 ) -> anyhow::Result<Comparison> {
     let latency =
         latency(before, after, tolerance).with_context(|| format!("{a} and {b} cannot be compared"))?;
+    let unjudged = unjudged(before, after, &latency);
     let lost = lost(before, after);
     let findings = findings::changes(before, after, tolerance);
     let mut comparison = Comparison {
@@ -67,8 +68,26 @@ fn compare_runs(
         exit_code: 0,
         reasons: Vec::new(),
     };
-    judge(&mut comparison, before.iter().chain(after));
+    judge(&mut comparison, before.iter().chain(after), unjudged);
     Ok(comparison)
+}
+
+/// Returns why no quantile of the latency can be judged, although at least one
+/// side has latencies; `None` if one can be judged, or if nothing was to be.
+fn unjudged(before: &[Report], after: &[Report], latency: &[QuantileChange]) -> Option<String> {
+    let has_latency = |report: &Report| latency_histogram(report).is_ok_and(|latency| !latency.is_empty());
+    let missing = |side: &[Report]| !side.iter().all(has_latency);
+    match (missing(before), missing(after)) {
+        (true, true) if !before.iter().chain(after).any(has_latency) => None,
+        (true, _) => Some("the latency cannot be compared: a run of A has delivered nothing".to_owned()),
+        (_, true) => Some("the latency cannot be compared: a run of B has delivered nothing".to_owned()),
+        _ if latency.iter().any(|quantile| quantile.low.is_some()) => None,
+        _ => Some(
+            "the latency cannot be compared: too little was measured to tell a difference from chance; use a longer \
+             --duration"
+                .to_owned(),
+        ),
+    }
 }
 
 fn latency(a: &[Report], b: &[Report], tolerance: f64) -> anyhow::Result<Vec<QuantileChange>> {
@@ -186,7 +205,11 @@ fn notes(a: &[Report], b: &[Report]) -> Vec<String> {
     .collect()
 }
 
-fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Report>) {
+fn judge<'a>(
+    comparison: &mut Comparison,
+    runs: impl Iterator<Item = &'a Report>,
+    unjudged_latency: Option<String>,
+) {
     let invalid = runs.filter(|report| report.verdict.outcome == RunOutcome::Invalid);
     let invalid: Vec<_> =
         invalid.map(|report| format!("a run was invalid: {}", report.verdict.reasons.join("; "))).collect();
@@ -201,6 +224,7 @@ fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Report>
     if comparison.lost.change == ChangeKind::Worse {
         worse.push(format!("{} deliveries were lost instead of {}", comparison.lost.b, comparison.lost.a));
     }
+    better |= comparison.lost.change == ChangeKind::Better;
     for finding in comparison.findings.iter().flatten() {
         let site = finding.site.as_deref().unwrap_or(&finding.id);
         match finding.change {
@@ -214,7 +238,12 @@ fn judge<'a>(comparison: &mut Comparison, runs: impl Iterator<Item = &'a Report>
         (ComparisonOutcome::Invalid, 2, invalid)
     } else if !worse.is_empty() {
         (ComparisonOutcome::Regressed, 1, worse)
+    } else if better {
+        (ComparisonOutcome::Better, 0, vec![])
     } else {
-        (if better { ComparisonOutcome::Better } else { ComparisonOutcome::Same }, 0, vec![])
+        match unjudged_latency {
+            Some(reason) => (ComparisonOutcome::Invalid, 2, vec![reason]),
+            None => (ComparisonOutcome::Same, 0, vec![]),
+        }
     };
 }
