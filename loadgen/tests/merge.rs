@@ -101,10 +101,25 @@ fn inputs_that_do_not_belong_together_are_rejected_in_one_sentence() {
     std::fs::write(&other, longer.to_string()).expect("a file can be written");
     let garbage = path("garbage.hlog");
     std::fs::write(&garbage, "Tag=latency,0.0,1.0,2.0,HISTnonsense\n").expect("a file can be written");
+    let valid = std::fs::read_to_string(&a_log).expect("a log");
+    let (_, histogram) = valid
+        .lines()
+        .find(|line| line.starts_with("Tag="))
+        .and_then(|line| line.rsplit_once(','))
+        .expect("one");
+    let never = path("never-ends.hlog");
+    std::fs::write(&never, format!("Tag=latency,18446744073709551615.5,1.5,2.0,{histogram}\n"))
+        .expect("a file");
+    let late = path("starts-late.hlog");
+    std::fs::write(&late, format!("#[StartTime: 18446744073709551615.0 (seconds)]\n{valid}"))
+        .expect("a file");
+    let merged = path("refused-merged.hlog");
     for (shards, more) in [
         (&[&*a, &*a_log][..], &[][..]),
         (&[&*a, &*other], &[]),
         (&[&*garbage], &[]),
+        (&[&*never], &[]),
+        (&[&*late], &["--hlog", merged.to_str().expect("text")]),
         (&[Path::new("/nowhere.json")], &[]),
         (&[&*a_log], &["--slo", "lost==0"]),
         (&[&*a, &*b], &["--hlog", "/nowhere"]),

@@ -26,6 +26,13 @@ const SCHEMA: &str = "loadgen.merged-log/1";
 /// milliseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 
+/// The latest time that a log may contain, since the Unix epoch or the start of
+/// the log: the end of the year 9999.
+const MAX_TIME: Duration = Duration::from_secs(253_402_300_799);
+
+/// Maximum number of different tags. Each has a histogram.
+const MAX_TAGS: usize = 1000;
+
 /// The sum of several logs.
 #[derive(Debug, Serialize)]
 pub(crate) struct MergedLog {
@@ -106,6 +113,9 @@ impl MergedLog {
         for entry in IntervalLogIterator::new(bytes) {
             match entry.map_err(|error| anyhow::anyhow!("{error:?}"))? {
                 LogEntry::StartTime(start) => {
+                    if start > MAX_TIME {
+                        bail!("it starts after the year 9999");
+                    }
                     self.started_unix_seconds = self.started_unix_seconds.min(start.as_secs_f64());
                 }
                 LogEntry::BaseTime(_) => {}
@@ -113,11 +123,17 @@ impl MergedLog {
                     let recorded: Histogram<u64> =
                         decode(interval.encoded_histogram()).map_err(anyhow::Error::msg)?;
                     let tag = interval.tag().map_or("latency", |tag| tag.as_str()).to_owned();
+                    if self.sums.len() >= MAX_TAGS && !self.sums.contains_key(&tag) {
+                        bail!("it has more than {MAX_TAGS} different tags");
+                    }
                     let sum = self.sums.entry(tag).or_insert_with(histogram);
                     sum.add(recorded)
                         .map_err(|error| anyhow::anyhow!("an interval cannot be added: {error}"))?;
                     self.intervals += 1;
-                    let end = interval.start_timestamp() + interval.duration();
+                    let end = interval.start_timestamp().checked_add(interval.duration());
+                    let Some(end) = end.filter(|&end| end <= MAX_TIME) else {
+                        bail!("an interval ends after the year 9999");
+                    };
                     self.seconds = self.seconds.max(end.as_secs_f64());
                 }
             }

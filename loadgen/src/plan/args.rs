@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::accounts::{Account, Accounts};
+use super::duration::{parse_duration, parse_positive_duration};
 use super::mix::Mix;
 use super::objective::Objective;
 use super::schedule::Arrivals;
@@ -246,19 +247,6 @@ impl FromStr for Login {
 
 pub(crate) fn parse_target(text: &str) -> Result<String, String> {
     text.parse::<Target>().map(|_| text.to_owned())
-}
-
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number with a unit, such as 500ms, 20s or 2m"))
-}
-
-fn parse_positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = parse_duration(text)?;
-    if duration.is_zero() {
-        return Err("it must be longer than zero".into());
-    }
-    Ok(duration)
 }
 
 pub(crate) fn parse_positive_rate(text: &str) -> Result<f64, String> {

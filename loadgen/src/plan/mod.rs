@@ -2,6 +2,7 @@
 
 mod accounts;
 mod args;
+mod duration;
 mod mix;
 mod objective;
 mod rng;
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 pub(crate) use accounts::{Account, Accounts};
 pub(crate) use args::{
-    LoadArgs, Login, MAX_VISITORS, TlsOptions, parse_duration, parse_percent, parse_positive_rate,
-    parse_target,
+    LoadArgs, Login, MAX_VISITORS, TlsOptions, parse_percent, parse_positive_rate, parse_target,
 };
+pub(crate) use duration::{MAX_DURATION, parse_duration};
 pub(crate) use mix::{Action, Mix};
 pub(crate) use objective::{Metric, Objective, Quantile, Unit};
 pub(crate) use rng::Rng;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::duration::{MAX_DURATION, too_long};
+
 /// A point of a distribution of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quantile {
@@ -246,6 +248,9 @@ fn limit(metric: Metric, value: &str) -> Result<(f64, Unit), String> {
     if metric.is_time() {
         let limit = humantime::parse_duration(value)
             .map_err(|error| format!("`{value}` is not a duration such as 50ms: {error}"))?;
+        if limit > MAX_DURATION {
+            return Err(format!("the limit `{value}` is too long: {}", too_long()));
+        }
         return Ok((limit.as_secs_f64(), Unit::Seconds));
     }
     let (number, scale, unit) = match value.strip_suffix('%').filter(|_| metric.is_share()) {
@@ -317,6 +322,8 @@ mod tests {
             ("p99=5ms", "not an objective"),
             ("p98<5ms", "use p50"),
             ("p99<fast", "not a duration"),
+            ("p99<18446744073709551615s", "at most 365days"),
+            ("login.p50<366days", "at most 365days"),
             ("lost<x", "neither"),
             ("lost<-1", "zero or more"),
             ("blocking.share<1", "such as 1%"),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::duration::{MAX_DURATION, too_long};
+
 /// Maximum number of stages of a plan: each has its own figures in the report.
 const MAX_STAGES: usize = 32;
 
@@ -110,6 +112,10 @@ impl FromStr for Stages {
         if stages.len() > MAX_STAGES {
             return Err(format!("there are {} stages; use at most {MAX_STAGES}", stages.len()));
         }
+        let total = stages.iter().try_fold(Duration::ZERO, |sum, stage| sum.checked_add(stage.duration));
+        if total.is_none_or(|total| total > MAX_DURATION) {
+            return Err(format!("the duration of all stages together is too long: {}", too_long()));
+        }
         if stages.iter().map(Stage::commands).sum::<f64>() < 1.0 {
             return Err("the stages have no command; raise a rate or a duration".into());
         }
@@ -183,6 +189,8 @@ mod tests {
             ("5:0s", "longer than zero"),
             ("0:10s", "no command"),
             (&["1:1s"; 33].join(","), "at most 32"),
+            ("1:18446744073709551615s,1:18446744073709551615s", "at most 365days"),
+            ("1:365days,1:1s", "at most 365days"),
         ] {
             let error = text.parse::<Stages>().expect_err(text);
             assert!(error.contains(reason), "{text}: {error}");

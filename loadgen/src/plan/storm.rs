@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::duration::{MAX_DURATION, too_long};
+
 /// The largest part of the connections that reconnects. The others measure the
 /// deliveries.
 const MAX_FRACTION: f64 = 0.9;
@@ -32,6 +34,9 @@ impl FromStr for Storm {
         let (every, fraction) = text.split_once(':').ok_or("write it as EVERY:PERCENT, such as 5s:20%")?;
         let every = humantime::parse_duration(every)
             .map_err(|error| format!("{error}; write a time with a unit, such as 5s:20%"))?;
+        if every > MAX_DURATION {
+            return Err(format!("the time between two storms is too long: {}", too_long()));
+        }
         if every < Duration::from_millis(100) {
             return Err("the time between two storms must be at least 100ms".into());
         }
@@ -52,7 +57,7 @@ mod tests {
     fn a_storm_has_an_interval_and_a_part() {
         let storm: Storm = "5s:20%".parse().expect("a storm");
         assert_eq!((storm.every, storm.clients(1000), storm.clients(2)), (Duration::from_secs(5), 200, 1));
-        for text in ["5s", "5s:20", "5s:0%", "5s:91%", "5s:nan%", "10ms:5%", "x:5%"] {
+        for text in ["5s", "5s:20", "5s:0%", "5s:91%", "5s:nan%", "10ms:5%", "366days:5%", "x:5%"] {
             assert!(text.parse::<Storm>().is_err(), "{text}");
         }
     }

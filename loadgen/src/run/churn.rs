@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::irc::Session;
 use crate::net::Connector;
-use crate::plan::MAX_VISITORS;
+use crate::plan::{MAX_DURATION, MAX_VISITORS};
 use crate::record::{Failure, RunState};
 
 /// How long a visitor receives before it quits.
@@ -22,7 +22,7 @@ pub(crate) async fn churn(state: Arc<RunState>, connector: Connector) {
     if state.plan.churn <= 0.0 {
         return std::future::pending().await;
     }
-    let pause = Duration::from_secs_f64(1.0 / state.plan.churn);
+    let pause = pause(state.plan.churn);
     let mut due = Instant::now();
     let mut visits = JoinSet::new();
     for number in state.plan.connections + state.plan.storm_clients.. {
@@ -33,6 +33,12 @@ pub(crate) async fn churn(state: Arc<RunState>, connector: Connector) {
         }
         due += pause;
     }
+}
+
+/// Returns the time between two visitors, of which `churn` come per second. It
+/// is at most [`MAX_DURATION`], longer than any run.
+fn pause(churn: f64) -> Duration {
+    Duration::try_from_secs_f64(1.0 / churn).unwrap_or(MAX_DURATION).min(MAX_DURATION)
 }
 
 async fn visit(state: Arc<RunState>, connector: Connector, number: usize, due: Instant) {
@@ -50,5 +56,16 @@ async fn visit(state: Arc<RunState>, connector: Connector, number: usize, due: I
         Err(_elapsed) => {
             state.failures.count(&Failure::timeout("the target let a visitor wait for too long".into()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_between_visitors_has_a_limit() {
+        assert_eq!(pause(20.0), Duration::from_millis(50));
+        assert_eq!((pause(1e-20), pause(f64::MIN_POSITIVE)), (MAX_DURATION, MAX_DURATION));
     }
 }
