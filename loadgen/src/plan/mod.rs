@@ -174,6 +174,17 @@ impl Plan {
         })
     }
 
+    /// Returns the plan of `loadgen run` with these flags.
+    #[cfg(test)]
+    #[track_caller]
+    pub(crate) fn from_flags(flags: &[&str]) -> Self {
+        use clap::Parser as _;
+        let arguments = ["loadgen", "run", "--target", "127.0.0.1:1"];
+        let cli = crate::cli::Cli::try_parse_from(arguments.iter().chain(flags)).expect("valid flags");
+        let crate::cli::Command::Run(run) = cli.command else { panic!("the command is run") };
+        Self::new(run.target, run.load, "privmsg").expect("a plan")
+    }
+
     /// Returns the schedule for this many members.
     pub(crate) fn schedule(&self, members: usize) -> Schedule {
         Schedule::new(self.seed, self.stages.clone(), self.arrivals, members, self.mix.clone())

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::driver::Driver;
-use super::fleet::Fleet;
+use super::driver::{Driver, FinalReceipts};
+use super::fleet::{Fleet, QUIT_TIMEOUT};
 use super::storm::StormClients;
 use super::{Progress, Stop, churn, reconcile};
 use crate::irc::{ChatOutlet, Member};
 use crate::net::Connector;
-use crate::record::{Recorder, RunState};
+use crate::record::RunState;
 
 /// The chat clients of a run.
 #[derive(Debug)]
@@ -65,13 +65,15 @@ impl Driver for ChatDriver {
         tokio::join!(churn::churn(Arc::clone(&self.state), self.visitor_connector.clone()), storms);
     }
 
-    async fn finish(self, planned: u64, end_ns: u64) -> Recorder {
+    async fn finish(self, planned: u64, end_ns: u64) -> FinalReceipts {
         if let Some(storm) = self.storm {
             storm.finish().await;
         }
-        let inboxes = self.fleet.disconnect().await;
+        let inboxes = self.fleet.disconnect(QUIT_TIMEOUT).await;
+        let members: Vec<_> = self.members.iter().map(|member| member.id).collect();
+        let unreported_clients = members.iter().filter(|&&member| inboxes[member].is_none()).count();
         let mut received = self.state.total_at_end();
-        reconcile::reconcile(&self.state, &self.members, &inboxes, planned, end_ns, &mut received);
-        received
+        reconcile::reconcile(&self.state, &members, &inboxes, planned, end_ns, &mut received);
+        FinalReceipts { received, unreported_clients }
     }
 }

@@ -4,6 +4,16 @@ use super::{Progress, Stop};
 use crate::outlet::Outlet;
 use crate::record::Recorder;
 
+/// What the clients of a run have received.
+#[derive(Debug)]
+pub(crate) struct FinalReceipts {
+    /// The received and the lost deliveries.
+    pub(crate) received: Recorder,
+    /// Clients that did not report in time which messages they have received.
+    /// It is unknown what they lost.
+    pub(crate) unreported_clients: usize,
+}
+
 /// The clients of one protocol.
 pub(crate) trait Driver: Sized {
     /// The outlet that sends for the clients.
@@ -23,5 +33,5 @@ pub(crate) trait Driver: Sized {
     /// Disconnects all clients. Returns the received and the lost deliveries of
     /// the first `planned` commands. A delivery that has not arrived is
     /// lost; the generator waited for it until `end_ns`.
-    async fn finish(self, planned: u64, end_ns: u64) -> Recorder;
+    async fn finish(self, planned: u64, end_ns: u64) -> FinalReceipts;
 }

@@ -14,7 +14,7 @@ use crate::net::Connector;
 use crate::record::{Failure, Inbox, RunState, count};
 
 /// How long the clients may take to quit.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time between two updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -73,20 +73,20 @@ impl Fleet {
     }
 
     /// Disconnects all clients. Returns the inbox of each client; the index is
-    /// the number of its connection. The inbox is empty if the client did not
-    /// quit within [`QUIT_TIMEOUT`].
-    pub(crate) async fn disconnect(mut self) -> Vec<Inbox> {
+    /// the number of its connection. There is none if the client did not quit
+    /// within `limit`.
+    pub(super) async fn disconnect(mut self, limit: Duration) -> Vec<Option<Inbox>> {
         let _ = self.quit.send(true);
-        let mut inboxes: Vec<Inbox> = Vec::new();
-        inboxes.resize_with(self.state.plan.connections, Inbox::default);
+        let mut inboxes: Vec<Option<Inbox>> = Vec::new();
+        inboxes.resize_with(self.state.plan.connections, || None);
         let collect = async {
             while let Some(client) = self.clients.join_next().await {
                 if let Ok((id, inbox)) = client {
-                    inboxes[id] = inbox;
+                    inboxes[id] = Some(inbox);
                 }
             }
         };
-        let _ = timeout(QUIT_TIMEOUT, collect).await;
+        let _ = timeout(limit, collect).await;
         inboxes
     }
 }
@@ -142,4 +142,26 @@ impl ChatClient {
 
 async fn quit_was_requested(quit: &mut watch::Receiver<bool>) {
     let _ = quit.wait_for(|&quit| quit).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_quit_in_time_has_no_inbox() {
+        let plan = Plan::from_flags(&["--connections", "2", "--rooms", "1"]);
+        let (quit, mut quit_requested) = watch::channel(false);
+        let (_, joined) = mpsc::channel(1);
+        let mut clients = JoinSet::new();
+        clients.spawn(std::future::pending());
+        clients.spawn(async move {
+            quit_was_requested(&mut quit_requested).await;
+            (1, Inbox::default())
+        });
+        let state = Arc::new(RunState::new(plan));
+        let inboxes = Fleet { state, clients, joined, quit }.disconnect(Duration::from_millis(20)).await;
+        assert!(inboxes[0].is_none() && inboxes[1].is_some());
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 
+use super::fleet::QUIT_TIMEOUT;
 use super::pacer::{PacerFigures, SendCounts};
 use crate::plan::{Action, Plan, nanoseconds};
 use crate::record::{Bins, FailureKind, Recorder, RunState, SlowWaits};
@@ -45,6 +46,8 @@ pub(super) struct RunRecord {
     pub(super) pace: PacerFigures,
     /// What was received and what was lost.
     pub(super) received: Recorder,
+    /// Clients of which it is unknown what they lost.
+    pub(super) unreported_clients: usize,
     /// When the waiting for deliveries ended.
     pub(super) end: Instant,
     /// The generator's own figures from the start of the measurement to `end`.
@@ -60,8 +63,16 @@ impl Measurement {
     pub(super) fn without_figures(state: &RunState, reason: String) -> Self {
         let (pace, received) = (PacerFigures::none(state), state.received());
         let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
-        let record =
-            RunRecord { joined: 0, pace, received, end, generator, all_closed: false, interrupted: false };
+        let record = RunRecord {
+            joined: 0,
+            pace,
+            received,
+            unreported_clients: 0,
+            end,
+            generator,
+            all_closed: false,
+            interrupted: false,
+        };
         let mut measurement = Self::new(state, record);
         measurement.invalid = vec![reason];
         measurement
@@ -79,6 +90,7 @@ impl Measurement {
         } else if load.commands.planned == 0 {
             invalid.push(not_started_text(state, record.joined, record.interrupted));
         }
+        invalid.extend(unreported_text(record.unreported_clients, record.joined));
         invalid.extend(too_late(&state.plan, &load, &record.generator));
         let slow = slow(state, &record, start);
         let slow_logins = state.logins.slow(record.end);
@@ -277,6 +289,17 @@ fn not_started_text(state: &RunState, joined: usize, interrupted: bool) -> Strin
     format!("{target}: only {joined} of {all} connections could be opened: {}", reason(state))
 }
 
+/// Returns why the run is invalid if some of its clients did not report.
+fn unreported_text(clients: usize, all: usize) -> Option<String> {
+    (clients > 0).then(|| {
+        format!(
+            "{clients} of {all} clients did not report what they had received within {} after the run, so it is unknown \
+             what they lost; use fewer --connections or more --threads",
+            duration(QUIT_TIMEOUT.as_secs_f64())
+        )
+    })
+}
+
 /// The largest share of the measured time that the generator's own stalls may
 /// take.
 const MAX_OWN_BLOCKING_SHARE: f64 = 0.01;
@@ -309,4 +332,32 @@ fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
         let seconds = duration(blocking.seconds);
         format!("the generator's own event loop was blocked for {seconds} in all, mostly in {site}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_did_not_report_make_the_run_invalid() {
+        let flags = ["--connections", "4", "--rooms", "1"];
+        let state = RunState::new(Plan::from_flags(&flags));
+        let (pace, received) = (PacerFigures::none(&state), state.received());
+        let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
+        let record = RunRecord {
+            joined: 4,
+            pace,
+            received,
+            unreported_clients: 3,
+            end,
+            generator,
+            all_closed: false,
+            interrupted: false,
+        };
+        let invalid = Measurement::new(&state, record).invalid.join("; ");
+        assert!(
+            invalid.contains("3 of 4 clients did not report what they had received within 2 s"),
+            "{invalid}"
+        );
+    }
 }

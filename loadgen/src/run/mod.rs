@@ -28,7 +28,7 @@ use crate::plan::{Plan, Target};
 use crate::record::{IntervalLog, RunState};
 use crate::self_monitor::SelfMonitor;
 use chat::ChatDriver;
-use driver::Driver;
+use driver::{Driver, FinalReceipts};
 use measurement::RunRecord;
 use pacer::PacerFigures;
 use web::WebDriver;
@@ -106,13 +106,14 @@ async fn run_with_driver<D: Driver>(
     let generator = monitor.figures();
     let all_closed = ready && state.live.view().open == 0;
     let planned = pace.total().planned;
-    let mut received = driver.finish(planned, state.since_start(end)).await;
+    let FinalReceipts { mut received, unreported_clients } =
+        driver.finish(planned, state.since_start(end)).await;
     let log_error = log.zip(received.interval.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
     let interrupted = stop.is_requested();
     let mut measurement = Measurement::new(
         state,
-        RunRecord { joined, pace, received, end, generator, all_closed, interrupted },
+        RunRecord { joined, pace, received, unreported_clients, end, generator, all_closed, interrupted },
     );
     if let (Some(error), Some(path)) = (log_error, &state.plan.hlog) {
         measurement.invalid.push(format!("--hlog {} cannot be written: {error}", path.display()));

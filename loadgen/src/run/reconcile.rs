@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::irc::Member;
 use crate::plan::{Action, nanoseconds};
 use crate::record::{Inbox, Recorder, RunState};
 
@@ -11,10 +10,14 @@ use crate::record::{Inbox, Recorder, RunState};
 /// becomes a censored sample in the latencies of `received`: the time from its
 /// due time to `end_ns`, but at least the drain time. So a loss cannot improve
 /// a percentile.
-pub(crate) fn reconcile(
+///
+/// `members` has the numbers of the connections that have joined. A receiver
+/// without an inbox did not report: what it received is unknown, so none of its
+/// deliveries is lost.
+pub(super) fn reconcile(
     state: &RunState,
-    members: &[Member],
-    inboxes: &[Inbox],
+    members: &[usize],
+    inboxes: &[Option<Inbox>],
     planned: u64,
     end_ns: u64,
     received: &mut Recorder,
@@ -22,20 +25,21 @@ pub(crate) fn reconcile(
     let drain_ns = nanoseconds(state.plan.drain);
     let waited = |due_ns: u64| end_ns.saturating_sub(due_ns).max(drain_ns);
     let mut channels: HashMap<usize, Vec<usize>> = HashMap::new();
-    for member in members {
-        channels.entry(state.channel(member.id)).or_default().push(member.id);
+    for &member in members {
+        channels.entry(state.channel(member)).or_default().push(member);
     }
 
     let schedule = state.plan.schedule(members.len());
     let planned = usize::try_from(planned).unwrap_or(usize::MAX);
     for due in schedule.take(planned).filter(|due| due.action == Action::Privmsg) {
-        let sender = &members[due.sender];
-        let (channel, index) = (state.channel(sender.id), state.index_in_channel(sender.id));
-        let receivers = channels[&channel].iter().filter(|&&receiver| receiver != sender.id);
+        let sender = members[due.sender];
+        let (channel, index) = (state.channel(sender), state.index_in_channel(sender));
+        let receivers = channels[&channel].iter().filter(|&&receiver| receiver != sender);
         let (mut expected, mut missing) = (0, 0);
         for &receiver in receivers {
             expected += 1;
-            missing += u64::from(inboxes[receiver].is_missing(index, due.sequence));
+            let is_missing = |inbox: &Inbox| inbox.is_missing(index, due.sequence);
+            missing += u64::from(inboxes[receiver].as_ref().is_some_and(is_missing));
         }
         let stage = state.plan.stages.index_at(due.at_ns);
         received.expect(channel, stage, expected);
@@ -50,5 +54,33 @@ pub(crate) fn reconcile(
         .collect();
     for (due_ns, count) in given_up {
         received.censor(state.plan.stages.index_at(due_ns), due_ns, waited(due_ns), count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn only_deliveries_to_clients_that_reported_are_lost() {
+        let flags =
+            ["--connections", "3", "--rooms", "1", "--rate", "30", "--duration", "1s", "--mix", "privmsg"];
+        let state = RunState::new(Plan::from_flags(&flags));
+        let lost = |inboxes: &[Option<Inbox>]| {
+            let mut received = state.received();
+            reconcile(&state, &[0, 1, 2], inboxes, 30, 2_000_000_000, &mut received);
+            assert_eq!(received.counts().expected, 60);
+            received.counts().lost
+        };
+        let empty = || Some(Inbox::new(3));
+        assert_eq!(lost(&[empty(), empty(), empty()]), 60);
+        let from_second = state.plan.schedule(3).filter(|due| due.sender == 1).count() as u64;
+        assert_eq!(
+            lost(&[empty(), None, empty()]),
+            30 + from_second,
+            "all of them but those to the second one"
+        );
+        assert_eq!(lost(&[None, None, None]), 0);
     }
 }

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::driver::Driver;
+use super::driver::{Driver, FinalReceipts};
 use super::{Progress, Stop};
 use crate::net::Connector;
 use crate::plan::{Due, Target};
-use crate::record::{Failure, Recorder, RunState};
+use crate::record::{Failure, RunState};
 use crate::web::{Http2Stream, PageConnection, PageSource, WebClient, WebOutlet};
 
 /// Maximum number of requests that wait for a free connection. Further requests
@@ -82,12 +82,12 @@ impl Driver for WebDriver {
         std::future::pending().await
     }
 
-    async fn finish(mut self, _planned: u64, end_ns: u64) -> Recorder {
+    async fn finish(mut self, _planned: u64, end_ns: u64) -> FinalReceipts {
         self.clients.shutdown().await;
         while let Ok(due) = self.queued.try_recv() {
             self.state.on_request_lost(0, due.at_ns, end_ns);
         }
-        self.state.total_at_end()
+        FinalReceipts { received: self.state.total_at_end(), unreported_clients: 0 }
     }
 }
 
