@@ -26,6 +26,8 @@ pub(crate) use logins::{LoginOutcome, LoginRecorder, StormRecord};
 pub(crate) use payload::Payload;
 pub(crate) use recorder::{Receipt, Recorder};
 pub(crate) use run_state::RunState;
+#[cfg(test)]
+pub(crate) use sequence::Arrival;
 pub(crate) use sequence::{Inbox, Visit};
 pub(crate) use slow::{SlowWaits, WaitSpan};
 pub(crate) use timeline::Bins;

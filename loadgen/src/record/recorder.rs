@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::counts::Counts;
 use super::interval_latencies::IntervalLatencies;
-use super::latency::{histogram, with_digits};
+use super::latency::{histogram, histogram_up_to, with_digits};
 use super::latency_slices::LatencySlices;
 use super::sequence::Arrival;
 use super::slow::{SlowestWaits, WaitSpan};
@@ -87,7 +87,7 @@ impl Recorder {
         Self {
             latency: histogram(),
             service: histogram(),
-            given_up: histogram(),
+            given_up: histogram_up_to(plan.duration()),
             send_lag: histogram(),
             stages: vec![stage; plan.stages.all().len()],
             channels: vec![Counts::default(); plan.channels],

@@ -61,6 +61,26 @@ pub(super) fn reconcile(
 mod tests {
     use super::*;
     use crate::plan::Plan;
+    use crate::record::{Arrival, Receipt};
+
+    /// An hour is the longest latency, but not the latest due time.
+    #[test]
+    fn given_up_deliveries_are_censored_in_their_stage_however_long_the_run_is() {
+        let flags = ["--connections", "2", "--rooms", "1", "--stages", "1:2h,1:2h"];
+        let state = RunState::new(Plan::from_flags(&flags));
+        let due_ns = 3 * 3_600_000_000_000;
+        let mut part = state.received();
+        let arrival = Arrival::First { late: false, given_up: 5 };
+        let stage = state.plan.stages.index_at(due_ns);
+        part.record(&Receipt { arrival, channel: 0, stage, due_ns, sent_ns: due_ns, now_ns: due_ns + 1000 });
+        let mut received = state.received();
+        received.add(&part);
+        reconcile(&state, &[0, 1], &[None, None], 0, 2 * due_ns, &mut received);
+        let samples = |stage: usize| received.stages[stage].latency.len();
+        assert_eq!((samples(0), samples(1)), (0, 6));
+        let slices: Vec<_> = received.slices.latency().iter().map(hdrhistogram::Histogram::len).collect();
+        assert_eq!((slices[24], slices.iter().sum()), (6, 6), "three of four hours are 24 of 32 slices");
+    }
 
     #[test]
     fn only_deliveries_to_clients_that_reported_are_lost() {
