@@ -9,7 +9,8 @@ use crate::record::RunState;
 pub(crate) enum SendOutcome {
     /// The kernel has taken it.
     Written,
-    /// It waits in the outbox, or in the queue for a connection.
+    /// It waits in the outbox, or in the queue for a connection, from which it
+    /// may never be sent.
     Queued,
     /// It is skipped, because too much is waiting already.
     Skipped,
@@ -27,7 +28,7 @@ pub(crate) trait Outlet: Send + 'static {
     fn send(&mut self, state: &RunState, due: &Due, lag_ns: u64) -> SendOutcome;
 
     /// Returns whether `send` sends at once. If not, the client that sends
-    /// later records the send lag.
+    /// later records the send lag and counts what it sends.
     fn sends_at_once(&self) -> bool {
         true
     }

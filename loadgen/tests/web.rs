@@ -147,6 +147,27 @@ fn requests_without_a_response_are_lost() {
     assert!(outcome.count("/load/failures/timeout") > 0, "{}", outcome.report["load"]["failures"]);
 }
 
+/// Each of the five connections waits for the answer to its first request
+/// until the end, so the others stay in the queue.
+#[test]
+fn requests_that_no_connection_was_free_for_are_not_sent() {
+    let server = WebServer::start(WebFaults { stalls_after: Some(5), ..WebFaults::default() });
+    let outcome = run_get(server.address, &["--drain", "100ms", "--timeout", "10m"]);
+    for counts in ["/load/commands", "/load/commands/by_kind/get", "/load/stages/0/commands"] {
+        let count = |name: &str| outcome.count(&format!("{counts}/{name}"));
+        assert_eq!((count("planned"), count("sent"), count("skipped")), (100, 5, 95), "{counts}");
+    }
+    assert_eq!(outcome.count("/load/deliveries/lost"), 100);
+    // The pacer of a busy machine may be late, which lowers the rate.
+    assert!(
+        outcome.number("/load/commands/sent_per_second") <= 5.0,
+        "{}",
+        outcome.report["load"]["commands"]
+    );
+    let bins = outcome.report["load"]["timeline"]["bins"].as_array().expect("bins");
+    assert_eq!(bins.iter().map(|bin| bin["sent"].as_u64().expect("a count")).sum::<u64>(), 5);
+}
+
 #[test]
 fn a_target_that_does_not_speak_http_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

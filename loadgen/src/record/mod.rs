@@ -12,6 +12,7 @@ mod logins;
 mod payload;
 mod recorder;
 mod run_state;
+mod sent_requests;
 mod sequence;
 mod slow;
 mod timeline;
@@ -26,6 +27,7 @@ pub(crate) use logins::{LoginOutcome, LoginRecorder, StormRecord};
 pub(crate) use payload::Payload;
 pub(crate) use recorder::{Receipt, Recorder};
 pub(crate) use run_state::RunState;
+pub(crate) use sent_requests::SentRequests;
 #[cfg(test)]
 pub(crate) use sequence::Arrival;
 pub(crate) use sequence::{Inbox, Visit};

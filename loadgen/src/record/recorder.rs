@@ -8,6 +8,7 @@ use super::counts::Counts;
 use super::interval_latencies::IntervalLatencies;
 use super::latency::{histogram, histogram_up_to, with_digits};
 use super::latency_slices::LatencySlices;
+use super::sent_requests::SentRequests;
 use super::sequence::Arrival;
 use super::slow::{SlowestWaits, WaitSpan};
 use super::timeline::{Bins, DeliveryTimeline};
@@ -58,6 +59,8 @@ pub(crate) struct Recorder {
     pub(crate) given_up: Histogram<u64>,
     /// From due time to send, if the pacer itself does not send.
     pub(crate) send_lag: Histogram<u64>,
+    /// What was sent, if the pacer itself does not send.
+    pub(crate) sent: SentRequests,
     /// By stage of the plan.
     pub(crate) stages: Vec<StageRecord>,
     /// By channel.
@@ -89,6 +92,7 @@ impl Recorder {
             service: histogram(),
             given_up: histogram_up_to(plan.duration()),
             send_lag: histogram(),
+            sent: SentRequests::new(plan),
             stages: vec![stage; plan.stages.all().len()],
             channels: vec![Counts::default(); plan.channels],
             visitors: Counts::default(),
@@ -193,6 +197,7 @@ impl Recorder {
         let _ = self.service.add(&other.service);
         let _ = self.given_up.add(&other.given_up);
         let _ = self.send_lag.add(&other.send_lag);
+        self.sent.add(&other.sent);
         self.timeline.add(&other.timeline);
         self.slices.add(&other.slices);
         for (stage, other) in self.stages.iter_mut().zip(&other.stages) {

@@ -108,10 +108,15 @@ impl RunState {
         }
     }
 
-    /// Records that connection `id` sends a request `lag_ns` after it could
-    /// have sent it.
-    pub(crate) fn on_send(&self, id: usize, lag_ns: u64) {
-        self.with_recorder(id, |recorder| recorder.send_lag.saturating_record(lag_ns.max(1)));
+    /// Records that connection `id` sends a request at `sent_ns`, which is
+    /// `lag_ns` after it could have sent it.
+    pub(crate) fn on_send(&self, id: usize, due_ns: u64, sent_ns: u64, lag_ns: u64) {
+        let stage = self.plan.stages.index_at(due_ns);
+        self.with_recorder(id, |recorder| {
+            recorder.send_lag.saturating_record(lag_ns.max(1));
+            recorder.sent.count(stage, due_ns, sent_ns);
+        });
+        count(&self.live.sent, 1);
     }
 
     /// Records the complete answer to a request.

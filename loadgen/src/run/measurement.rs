@@ -236,7 +236,7 @@ fn commands(
     errors: BTreeMap<u16, u64>,
 ) -> Commands {
     let total = pace.total();
-    let seconds = measured_duration(state, pace, end).as_secs_f64();
+    let seconds = sending_duration(state, pace, end).as_secs_f64();
     let by_kind = Action::ALL
         .into_iter()
         .filter(|&action| state.plan.mix.contains(action))
@@ -266,6 +266,12 @@ fn measured_duration(state: &RunState, pace: &PacerFigures, end: Instant) -> Dur
         return Duration::ZERO;
     }
     end.saturating_duration_since(state.begin()).min(state.plan.duration())
+}
+
+/// Returns the time in which the commands were sent: the duration of the
+/// measurement, unless the last command was sent after it.
+fn sending_duration(state: &RunState, pace: &PacerFigures, end: Instant) -> Duration {
+    measured_duration(state, pace, end).max(Duration::from_nanos(pace.last_ns))
 }
 
 fn reason(state: &RunState) -> String {
@@ -337,6 +343,21 @@ fn blocked(plan: &Plan, load: &Load, blocking: &Blocking) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sent_late_does_not_raise_the_rate() {
+        let state = RunState::new(Plan::from_flags(&["--rate", "10", "--duration", "1s"]));
+        let end = state.begin() + Duration::from_secs(60);
+        let mut pace = PacerFigures::none(&state);
+        pace.stages[0] = SendCounts { planned: 10, sent: 10, skipped: 0 };
+        let mut rate = |last_ns| {
+            pace.last_ns = last_ns;
+            let lag = crate::record::histogram();
+            commands(&state, &pace, &lag, end, BTreeMap::new()).sent_per_second
+        };
+        assert!((rate(900_000_000) - 10.0).abs() < 1e-9);
+        assert!((rate(4_000_000_000) - 2.5).abs() < 1e-9);
+    }
 
     #[test]
     fn clients_that_did_not_report_make_the_run_invalid() {

@@ -108,6 +108,7 @@ async fn run_with_driver<D: Driver>(
     let planned = pace.total().planned;
     let FinalReceipts { mut received, unreported_clients } =
         driver.finish(planned, state.since_start(end)).await;
+    pace.add_requests(&received.sent);
     let log_error = log.zip(received.interval.take()).and_then(|(log, last)| log.finish(last).err());
     progress.clear();
     let interrupted = stop.is_requested();

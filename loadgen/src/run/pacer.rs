@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::alarm::Alarm;
 use crate::outlet::{Outlet, SendOutcome};
 use crate::plan::{Action, Due, Schedule};
-use crate::record::{Bins, RunState, count, histogram};
+use crate::record::{Bins, RunState, SentRequests, count, histogram};
 
 /// The longest wait without a check whether the pacer must halt.
 const MAX_WAIT_BETWEEN_HALT_CHECKS: Duration = Duration::from_millis(20);
@@ -31,10 +31,11 @@ const MAX_BATCH: usize = 1000;
 pub(crate) struct SendCounts {
     /// Commands that became due.
     pub(crate) planned: u64,
-    /// Commands that were sent.
+    /// Commands that were sent. A request is sent when it is handed to a
+    /// connection.
     pub(crate) sent: u64,
-    /// Commands that were not sent: the connection was closed, or its outbox
-    /// was full.
+    /// Commands that were not sent: the connection was closed, its outbox was
+    /// full, or no connection was free.
     pub(crate) skipped: u64,
 }
 
@@ -59,6 +60,9 @@ pub(crate) struct PacerFigures {
     pub(crate) stages: Vec<SendCounts>,
     /// By bin of the run.
     pub(crate) timeline: Vec<SendCounts>,
+    /// When the last command was sent, in nanoseconds since the measurement
+    /// began.
+    pub(crate) last_ns: u64,
     bins: Bins,
 }
 
@@ -73,8 +77,24 @@ impl PacerFigures {
             by_action: [SendCounts::default(); Action::ALL.len()],
             stages,
             timeline,
+            last_ns: 0,
             bins,
         }
+    }
+
+    /// Adds the requests that connections sent. A request that was due and that
+    /// no connection sent is skipped.
+    pub(crate) fn add_requests(&mut self, sent: &SentRequests) {
+        let add = |counts: &mut [SendCounts], sent: &[u64]| {
+            for (counts, sent) in counts.iter_mut().zip(sent) {
+                counts.sent += sent;
+                counts.skipped = counts.planned.saturating_sub(counts.sent);
+            }
+        };
+        add(&mut self.stages, &sent.by_stage);
+        add(&mut self.timeline, &sent.by_bin);
+        add(std::slice::from_mut(&mut self.by_action[Action::Get.index()]), &[sent.by_stage.iter().sum()]);
+        self.last_ns = self.last_ns.max(sent.last_ns);
     }
 
     /// Returns the counts of all commands together.
@@ -165,7 +185,12 @@ impl<O: Outlet> Pacer<O> {
         if self.outlet.sends_at_once() {
             self.pace.lag_ns.saturating_record(lag.max(1));
         }
+        self.pace.last_ns = due.at_ns + lag;
         let counts = match self.outlet.send(&self.state, due, lag) {
+            // The connection that takes it from the queue counts it as sent.
+            SendOutcome::Queued if !self.outlet.sends_at_once() => {
+                SendCounts { planned: 1, sent: 0, skipped: 0 }
+            }
             SendOutcome::Written | SendOutcome::Queued => {
                 count(&self.state.live.sent, 1);
                 SendCounts { planned: 1, sent: 1, skipped: 0 }
@@ -179,5 +204,41 @@ impl<O: Outlet> Pacer<O> {
         ] {
             *sum = sum.add(counts);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    /// A queue from which no connection has taken anything yet.
+    struct Queue;
+
+    impl Outlet for Queue {
+        fn senders(&self) -> usize {
+            1
+        }
+
+        fn send(&mut self, _state: &RunState, _due: &Due, _lag_ns: u64) -> SendOutcome {
+            SendOutcome::Queued
+        }
+
+        fn sends_at_once(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_request_is_sent_when_a_connection_takes_it() {
+        let plan = Plan::from_flags(&["--rate", "1000", "--duration", "10ms", "--mix", "privmsg"]);
+        let state = Arc::new(RunState::new(plan));
+        let mut pace = Pacer::new(&state, Queue).run_on_thread(&AtomicBool::new(false));
+        assert_eq!((pace.total().planned, pace.total().sent, state.live.view().sent), (10, 0, 0));
+        state.on_send(0, 9_000_000, 70_000_000_000, 1);
+        assert_eq!(state.live.view().sent, 1);
+        pace.add_requests(&state.received().sent);
+        assert_eq!((pace.total().sent, pace.total().skipped), (1, 9));
+        assert_eq!(pace.last_ns, 70_000_000_000, "it was sent after the pacer had ended");
     }
 }

@@ -87,7 +87,8 @@ impl WebClient {
         let sent_ns = self.state.now_ns();
         // The generator is late only while it has both a request and a free
         // connection for it.
-        self.state.on_send(self.id, sent_ns.saturating_sub(due.at_ns.max(self.free_since_ns)));
+        let lag_ns = sent_ns.saturating_sub(due.at_ns.max(self.free_since_ns));
+        self.state.on_send(self.id, due.at_ns, sent_ns, lag_ns);
         self.deadline.as_mut().reset(Instant::now() + self.state.plan.timeout);
         let answer = tokio::select! {
             biased;
