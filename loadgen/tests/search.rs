@@ -77,6 +77,17 @@ fn no_answer_is_given_if_no_rate_meets_the_objective() {
 }
 
 #[test]
+fn objectives_from_a_file_are_enough() {
+    let server = Server::start(Faults::default());
+    let path = std::env::temp_dir().join(format!("loadgen-search-slo-{}", std::process::id()));
+    std::fs::write(&path, "lost==0\n").expect("a file");
+    let file = path.to_str().expect("text");
+    let outcome = search(&server, &["--slo-file", file, "--rate", "4", "--max-rate", "4", "--trials", "1"]);
+    std::fs::remove_file(&path).expect("it was there");
+    assert_eq!((outcome.code, &outcome.report["objectives"]), (0, &json!(["lost==0"])), "{}", outcome.stderr);
+}
+
+#[test]
 fn invalid_trials_alone_allow_no_verdict() {
     let server = Server::start(Faults::default());
     let late = ["--max-send-lag", "1ns", "--slo", "lost==0", "--rate", "2"];

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, SearchArgs};
 use crate::hunt::{self, TargetServer};
+use crate::plan::Objective;
 use crate::report::RunOutcome;
 use crate::run::{Progress, Stop};
 use crate::trial;
@@ -28,6 +29,9 @@ const MIN_RATE: f64 = 1.0;
 pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     let mut hunt = args.as_hunt();
     hunt::add_defaults(&mut hunt);
+    if let Some(path) = hunt.load.slo_file.take() {
+        hunt.load.slo.extend(Objective::read_file(&path)?);
+    }
     if hunt.load.slo.is_empty() {
         anyhow::bail!("the objective is missing: add one such as --slo 'p99<50ms'");
     }
