@@ -45,6 +45,37 @@ fn every_request_is_answered_and_counted() {
 }
 
 #[test]
+fn errors_that_no_objective_limits_cause_a_warning() {
+    let server = WebServer::start(WebFaults { fails_every: Some(10), ..WebFaults::default() });
+    let warning = "10 of 100 answers were errors (503), but count as answers";
+    let outcome = run_get(server.address, &[]);
+    assert!(outcome.code == 0 && outcome.stderr.contains(warning), "{}", outcome.stderr);
+    let outcome = run_get(server.address, &["--slo", "error_replies<20%"]);
+    assert!(outcome.code == 0 && !outcome.stderr.contains("warning"), "{}", outcome.stderr);
+    let healthy = WebServer::start(WebFaults::default());
+    let outcome = run_get(healthy.address, &[]);
+    assert!(outcome.code == 0 && !outcome.stderr.contains("warning"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_search_takes_no_rate_at_which_the_server_answers_with_errors() {
+    let server = WebServer::start(WebFaults { fails_every: Some(1), ..WebFaults::default() });
+    let url = format!("http://{}/page?x=1", server.address);
+    let search = |more: &[&str]| {
+        let arguments = ["search", "--target", &url, "--json", "-", "--quiet", "--connections", "2"];
+        let trials =
+            ["--ramp", "0s", "--duration", "300ms", "--rate", "4", "--max-rate", "4", "--trials", "1"];
+        loadgen(&[&arguments[..], &trials, &["--max-send-lag", "10s", "--slo", "lost==0"], more].concat())
+    };
+    let outcome = search(&[]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert_eq!(outcome.report["objectives"], serde_json::json!(["lost==0", "error_replies==0"]));
+    assert_eq!(outcome.report["limit"]["reasons"], serde_json::json!(["error_replies==0 was missed"]));
+    let outcome = search(&["--slo", "error_replies<=100%"]);
+    assert_eq!((outcome.code, &outcome.report["answer"]["rate"]), (0, &serde_json::json!(4.0)));
+}
+
+#[test]
 fn a_server_that_closes_every_connection_loses_nothing() {
     let server = WebServer::start(WebFaults { closes: true, ..WebFaults::default() });
     let outcome = run_get(server.address, &[]);

@@ -43,7 +43,9 @@ pub(crate) enum Command {
     Hunt(HuntArgs),
     /// Finds the highest rate at which every --slo holds.
     ///
-    /// Each trial lasts --duration; --rate is the rate of the first trial.
+    /// Each trial lasts --duration; --rate is the rate of the first trial. With
+    /// a web target, error_replies==0 must hold too, unless an --slo limits
+    /// error_replies.
     Search(SearchArgs),
     /// Compares two reports, or two commands that are run in alternation.
     Compare(CompareArgs),

@@ -89,7 +89,8 @@ pub(crate) struct LoadArgs {
     /// An objective, such as p99<50ms; repeatable. For latency: p50, p90, p99,
     /// p99.9, max, and the same with the prefix service., login., send_lag. or
     /// receive_lag.; for counts or shares: lost, duplicated, out_of_order,
-    /// error_replies; for the server's event loop, with --telemetry:
+    /// error_replies, which are also the answers of a web server with a status
+    /// from 400 on; for the server's event loop, with --telemetry:
     /// blocking.events, blocking.seconds, blocking.share.
     #[arg(long, value_name = "p99<50ms")]
     pub(crate) slo: Vec<Objective>,

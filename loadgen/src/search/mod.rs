@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::{HuntArgs, SearchArgs};
 use crate::hunt::{self, TargetServer};
-use crate::plan::Objective;
+use crate::plan::{Metric, Objective, Target};
 use crate::report::RunOutcome;
 use crate::run::{Progress, Stop};
 use crate::trial;
@@ -40,6 +40,10 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
     }
     if hunt.output.html.is_some() {
         anyhow::bail!("--html cannot be used with search, which has no page; use --json");
+    }
+    let target = hunt.server.target.as_deref().and_then(|target| target.parse::<Target>().ok());
+    if target.is_some_and(|target| target.is_web()) {
+        hunt.load.slo.extend(implied_objective(&hunt.load.slo)?);
     }
     let limits = Limits {
         first: hunt.load.rate.clamp(MIN_RATE, args.max_rate.max(MIN_RATE)),
@@ -82,6 +86,15 @@ pub(crate) async fn search(args: SearchArgs) -> anyhow::Result<SearchReport> {
         invalid,
         trials,
     })
+}
+
+/// Returns the objective that no answer of a web server is an error, unless
+/// there is another one on errors. A server that is overloaded may answer with
+/// errors, and faster than before.
+fn implied_objective(objectives: &[Objective]) -> anyhow::Result<Option<Objective>> {
+    let names_errors = objectives.iter().any(|objective| objective.metric() == Metric::ErrorReplies);
+    let implied = (!names_errors).then(|| "error_replies==0".parse().map_err(anyhow::Error::msg));
+    implied.transpose()
 }
 
 /// Why a search ended.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use loopscope::FindingsDocument;
 
 use super::document::{Blocking, Deliveries, JudgedObjective, Load, Report, RunOutcome, StageLoad, Visitors};
-use crate::plan::Unit;
+use crate::plan::{Metric, Unit};
 use timing::timing;
 use units::{count, counted, duration};
 
@@ -86,6 +86,9 @@ fn push_load(text: &mut String, report: &Report, color: bool) {
     push_row(text, "exercised", exercised(load));
     let is_web = is_web(report);
     push_row(text, if is_web { "answers" } else { "deliveries" }, deliveries(load));
+    if let Some(warning) = unjudged_errors(report) {
+        push_row(text, "warning", paint(&warning, RED, color));
+    }
     for (name, value) in logins::rows(report) {
         push_row(text, name, value);
     }
@@ -182,6 +185,23 @@ fn deliveries(load: &Load) -> String {
         count(deliveries.duplicated),
         count(deliveries.out_of_order),
     )
+}
+
+/// Returns a warning if more than 1 % of a web server's answers were errors and
+/// no objective limits them. They count as answers, and errors are often fast.
+fn unjudged_errors(report: &Report) -> Option<String> {
+    let (errors, answers) = (&report.load.commands.error_replies, report.load.deliveries.delivered);
+    let total: u64 = errors.values().sum();
+    let is_judged = report.objectives.iter().any(|judged| judged.metric == Metric::ErrorReplies.name());
+    (is_web(report) && !is_judged && total.saturating_mul(100) > answers).then(|| {
+        let statuses: Vec<_> = errors.keys().map(u16::to_string).collect();
+        format!(
+            "{} of {} answers were errors ({}), but count as answers; judge them with --slo 'error_replies==0'",
+            count(total),
+            count(answers),
+            statuses.join(", ")
+        )
+    })
 }
 
 fn own_stalls(blocking: &Blocking) -> String {
