@@ -1,5 +1,6 @@
 //! The driver for HTTP.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct WebDriver {
     opened: mpsc::Receiver<bool>,
     queue: Sender<Due>,
     queued: Receiver<Due>,
+    /// Closes when no client or further stream of one is left.
+    running: mpsc::Receiver<Infallible>,
 }
 
 impl WebDriver {
@@ -40,15 +43,18 @@ impl WebDriver {
         let plan = &state.plan;
         let (queue, queued) = async_channel::bounded(MAX_QUEUED_REQUESTS);
         let (opened_sender, opened) = mpsc::channel(plan.connections);
+        let (is_running, running) = mpsc::channel(1);
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for id in 0..plan.connections {
             let at = begin + plan.connect_delay(id);
             let page = page(state, target, connector, id);
-            let client = run_client(Arc::clone(state), id, page, queued.clone(), at, opened_sender.clone());
-            clients.spawn(client);
+            let is_running = is_running.clone();
+            let client =
+                ClientTask { state: Arc::clone(state), id, page, queued: queued.clone(), is_running };
+            clients.spawn(client.run(at, opened_sender.clone()));
         }
-        Self { state: Arc::clone(state), clients, opened, queue, queued }
+        Self { state: Arc::clone(state), clients, opened, queue, queued, running }
     }
 }
 
@@ -84,6 +90,9 @@ impl Driver for WebDriver {
 
     async fn finish(mut self, _planned: u64, end_ns: u64) -> FinalReceipts {
         self.clients.shutdown().await;
+        // The end of a client only requests the end of its further streams,
+        // whose requests in progress are lost.
+        while self.running.recv().await.is_some() {}
         while let Ok(due) = self.queued.try_recv() {
             self.state.on_request_lost(0, due.at_ns, end_ns);
         }
@@ -102,37 +111,69 @@ fn page(state: &RunState, target: &Target, connector: &Connector, id: usize) -> 
     }
 }
 
-async fn run_client(
+struct ClientTask {
     state: Arc<RunState>,
     id: usize,
     page: PageSource,
     queued: Receiver<Due>,
-    at: Instant,
-    opened_sender: mpsc::Sender<bool>,
-) {
-    sleep_until(at).await;
-    let begun = Instant::now();
-    let limit = state.plan.timeout;
-    let opened = timeout(limit, WebClient::open(&state, id, page, queued)).await.unwrap_or_else(|_elapsed| {
-        let limit = humantime::format_duration(limit);
-        Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))
-    });
-    match opened {
-        Ok(mut client) => {
-            state.logins.on_first(at.into_std(), begun.into_std());
-            let _ = opened_sender.send(true).await;
-            // They end with this task.
-            let mut further_streams = JoinSet::new();
-            for _ in 1..state.plan.http2_streams.unwrap_or(1) {
-                if let Some(mut client) = client.another_stream() {
-                    further_streams.spawn(async move { client.run().await });
+    is_running: mpsc::Sender<Infallible>,
+}
+
+impl ClientTask {
+    async fn run(self, at: Instant, opened_sender: mpsc::Sender<bool>) {
+        let Self { state, id, page, queued, is_running } = self;
+        sleep_until(at).await;
+        let begun = Instant::now();
+        let limit = state.plan.timeout;
+        let opened =
+            timeout(limit, WebClient::open(&state, id, page, queued)).await.unwrap_or_else(|_elapsed| {
+                let limit = humantime::format_duration(limit);
+                Err(Failure::timeout(format!("the target let a client wait for more than {limit}")))
+            });
+        match opened {
+            Ok(mut client) => {
+                state.logins.on_first(at.into_std(), begun.into_std());
+                let _ = opened_sender.send(true).await;
+                // They end with this task.
+                let mut further_streams = JoinSet::new();
+                for _ in 1..state.plan.http2_streams.unwrap_or(1) {
+                    if let Some(mut client) = client.another_stream() {
+                        let is_running = is_running.clone();
+                        further_streams.spawn(async move {
+                            client.run().await;
+                            drop(is_running);
+                        });
+                    }
                 }
+                client.run().await;
             }
-            client.run().await;
+            Err(failure) => {
+                state.failures.count(&failure);
+                let _ = opened_sender.send(false).await;
+            }
         }
-        Err(failure) => {
-            state.failures.count(&failure);
-            let _ = opened_sender.send(false).await;
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[tokio::test]
+    async fn a_request_of_a_stream_that_ends_after_its_client_is_lost() {
+        let state = Arc::new(RunState::new(Plan::from_flags(&["--connections", "2", "--rooms", "1"])));
+        let (queue, queued) = async_channel::bounded(1);
+        let (is_running, running) = mpsc::channel(1);
+        let (_, opened) = mpsc::channel(1);
+        let stream_state = Arc::clone(&state);
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            stream_state.on_request_lost(0, 0, 1);
+            drop(is_running);
+        });
+        let driver = WebDriver { state, clients: JoinSet::new(), opened, queue, queued, running };
+        let counts = driver.finish(1, 1).await.received.counts();
+        assert_eq!((counts.expected, counts.lost), (1, 1));
     }
 }
