@@ -22,6 +22,9 @@ const MAX_HISTOGRAM_BYTES: u64 = 64 << 20;
 /// compressed data and the data follow.
 const COMPRESSED_COOKIE: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
 
+/// The first four bytes of a histogram that is not compressed.
+const PLAIN_COOKIE: [u8; 4] = 0x1c84_9313_u32.to_be_bytes();
+
 /// The bytes of a histogram before its counts. Bytes 4 to 8 of it are the
 /// length of the counts.
 const HEADER_BYTES: usize = 40;
@@ -84,8 +87,12 @@ fn decompress(bytes: &[u8], max_bytes: u64) -> Result<Cow<'_, [u8]>, String> {
 }
 
 /// Checks what the deserialiser does not: it allocates the length of the counts
-/// before it reads them.
+/// before it reads them. It would also decompress a histogram that was
+/// compressed twice.
 fn check_counts(plain: &[u8]) -> Result<(), String> {
+    if !plain.starts_with(&PLAIN_COOKIE) {
+        return Err("it is not an HdrHistogram of version 2".to_owned());
+    }
     let Some((header, counts)) = plain.split_at_checked(HEADER_BYTES) else {
         return Err("it is not an HdrHistogram: its header is incomplete".to_owned());
     };
@@ -128,20 +135,30 @@ mod tests {
     /// Returns the text of a histogram with one significant digit, with this
     /// length of its counts in the header, and these counts.
     fn text(length: u32, counts: &[u8], is_compressed: bool) -> String {
-        let mut plain = 0x1c84_9313_u32.to_be_bytes().to_vec();
+        let mut plain = PLAIN_COOKIE.to_vec();
         for word in [length, 0, 1, 0, 1, 0, 1000] {
             plain.extend(word.to_be_bytes());
         }
         plain.extend(1.0_f64.to_be_bytes());
         plain.extend(counts);
-        if is_compressed {
-            let mut encoder = ZlibEncoder::new(&*plain, Compression::best());
-            let mut data = Vec::new();
-            encoder.read_to_end(&mut data).expect("compressed");
-            let length = u32::try_from(data.len()).expect("short");
-            plain = [&COMPRESSED_COOKIE[..], &length.to_be_bytes(), &data].concat();
-        }
-        STANDARD.encode(plain)
+        STANDARD.encode(if is_compressed { compress(&plain) } else { plain })
+    }
+
+    fn compress(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(plain, Compression::best());
+        let mut data = Vec::new();
+        encoder.read_to_end(&mut data).expect("compressed");
+        let length = u32::try_from(data.len()).expect("short");
+        [&COMPRESSED_COOKIE[..], &length.to_be_bytes(), &data].concat()
+    }
+
+    #[test]
+    fn a_histogram_that_is_compressed_twice_is_refused() {
+        let once = STANDARD.decode(text(u32::MAX, &[0, 4, 2], true)).expect("Base64");
+        // Long enough for a header.
+        let twice = compress(&[&once[..], &[0; HEADER_BYTES]].concat());
+        let error = decode::<u64>(&STANDARD.encode(twice)).expect_err("compressed twice");
+        assert_eq!(error, "it is not an HdrHistogram of version 2");
     }
 
     #[test]
