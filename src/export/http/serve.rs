@@ -34,8 +34,8 @@ const SEND_BUFFER_BYTES: usize = 128 << 10;
 pub(crate) struct ConnectionLimits {
     /// The number of open connections. At the limit, a new connection closes
     /// the one that has been silent for the longest time, so that silent
-    /// clients cannot keep a scraper out. A connection with a request in
-    /// progress is closed only if all others have one too.
+    /// clients cannot keep a scraper out. If less than half of them wait for a
+    /// document, it closes none of these.
     pub(crate) max_connections: usize,
     /// The time that the server waits for a complete request head. This also
     /// limits how long a connection stays open between requests.
@@ -109,11 +109,11 @@ async fn serve_connection(
     let router = TowerToHyperService::new(router);
     let requests = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
-        let answering = Answering::begin(Arc::clone(&requests));
+        let waiting = WaitingClient::begin(Arc::clone(&requests));
         let response = router.call(request);
         async move {
             let response = response.await;
-            drop(answering);
+            drop(waiting);
             response
         }
     });
@@ -142,18 +142,17 @@ impl OpenConnections {
     }
 
     /// Spawns the task that `serve` creates. At the limit, closes the
-    /// connection that has been silent for the longest time: one that waits for
-    /// no document, if there is one.
+    /// connection that has been silent for the longest time. Connections that
+    /// wait for a document are spared as long as they are the minority: those
+    /// of clients that connect again and again have never been silent for long.
+    /// But clients that all wait must not close each new connection.
     fn admit<F>(&mut self, serve: impl FnOnce(Arc<ClientActivity>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.connections.retain(|(task, _)| !task.is_finished());
         if self.connections.len() >= self.max
-            && let Some(longest_silent) = (0..self.connections.len()).max_by_key(|index| {
-                let activity = &self.connections[*index].1;
-                (!activity.is_answered.load(Relaxed), activity.silence())
-            })
+            && let Some(longest_silent) = self.longest_silent()
         {
             self.connections.swap_remove(longest_silent).0.abort();
         }
@@ -161,19 +160,28 @@ impl OpenConnections {
         let task = tokio::spawn(serve(Arc::clone(&activity)));
         self.connections.push((task.abort_handle(), activity));
     }
+
+    /// Returns the index of the connection to close.
+    fn longest_silent(&self) -> Option<usize> {
+        let is_waiting = |index: &usize| self.connections[*index].1.is_waiting.load(Relaxed);
+        let all = 0..self.connections.len();
+        let are_spared = all.clone().filter(is_waiting).count() < self.max.div_ceil(2);
+        all.filter(|index| !(are_spared && is_waiting(index)))
+            .min_by_key(|index| *self.connections[*index].1.requested_at.lock())
+    }
 }
 
 /// What a client does.
 struct ClientActivity {
     /// When it last started a request, or connected.
     requested_at: Lock<Instant>,
-    /// Whether the answer to a request is being made.
-    is_answered: AtomicBool,
+    /// Whether it waits for the document of a request to be made.
+    is_waiting: AtomicBool,
 }
 
 impl ClientActivity {
     fn new() -> Self {
-        Self { requested_at: Lock::new(Instant::now()), is_answered: AtomicBool::new(false) }
+        Self { requested_at: Lock::new(Instant::now()), is_waiting: AtomicBool::new(false) }
     }
 
     /// Returns the time since the last request.
@@ -189,21 +197,21 @@ impl ClientActivity {
     }
 }
 
-/// The answer to a request is being made. A connection has one request at a
+/// A document is being made for a client. A connection has one request at a
 /// time.
-struct Answering(Arc<ClientActivity>);
+struct WaitingClient(Arc<ClientActivity>);
 
-impl Answering {
+impl WaitingClient {
     fn begin(activity: Arc<ClientActivity>) -> Self {
         *activity.requested_at.lock() = Instant::now();
-        activity.is_answered.store(true, Relaxed);
+        activity.is_waiting.store(true, Relaxed);
         Self(activity)
     }
 }
 
-impl Drop for Answering {
+impl Drop for WaitingClient {
     fn drop(&mut self) {
-        self.0.is_answered.store(false, Relaxed);
+        self.0.is_waiting.store(false, Relaxed);
     }
 }
 
@@ -213,27 +221,45 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_that_waits_for_a_document_is_closed_last() {
-        let mut connections = OpenConnections::new(3);
-        let mut activities = Vec::new();
-        let mut connect = |connections: &mut OpenConnections| {
-            connections.admit(|activity| {
-                activities.push(activity);
+    /// The connections of a server that allows four.
+    struct Server {
+        open: OpenConnections,
+        activities: Vec<Arc<ClientActivity>>,
+    }
+
+    impl Server {
+        fn new() -> Self {
+            Self { open: OpenConnections::new(4), activities: Vec::new() }
+        }
+
+        fn connect(&mut self) -> Arc<ClientActivity> {
+            self.open.admit(|activity| {
+                self.activities.push(activity);
                 pending()
             });
-            Arc::clone(&activities[activities.len() - 1])
-        };
-        let waiting = Answering::begin(connect(&mut connections));
-        let is_open = |connections: &OpenConnections, activity: &Arc<ClientActivity>| {
-            connections.connections.iter().any(|(_, open)| Arc::ptr_eq(open, activity))
-        };
-        let opened: Vec<_> = (0..20).map(|_| connect(&mut connections)).collect();
-        assert!(is_open(&connections, &waiting.0), "20 others have come since");
-        assert_eq!(opened.iter().filter(|activity| is_open(&connections, activity)).count(), 2);
-        let others: Vec<_> = opened.into_iter().map(Answering::begin).collect();
-        connect(&mut connections);
-        assert!(!is_open(&connections, &waiting.0), "all wait, it for the longest time");
-        drop(others);
+            Arc::clone(&self.activities[self.activities.len() - 1])
+        }
+
+        fn has(&self, activity: &Arc<ClientActivity>) -> bool {
+            self.open.connections.iter().any(|(_, open)| Arc::ptr_eq(open, activity))
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_connect_again_and_again_close_no_connection_that_waits() {
+        let mut server = Server::new();
+        let waiting = WaitingClient::begin(server.connect());
+        let others: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        assert!(server.has(&waiting.0));
+        assert_eq!(others.iter().filter(|activity| server.has(activity)).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn clients_that_all_wait_close_no_new_connection() {
+        let mut server = Server::new();
+        let waiting: Vec<_> = (0..3).map(|_| WaitingClient::begin(server.connect())).collect();
+        let [first, second] = [server.connect(), server.connect()];
+        assert!(server.has(&first) && server.has(&second));
+        assert!(!server.has(&waiting[0].0), "it waits for the longest time");
     }
 }
