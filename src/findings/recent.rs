@@ -93,7 +93,9 @@ struct CountedWait {
 /// matched with the earlier one.
 ///
 /// A finding counts each moment of a wait once, however many of its stalls
-/// overlap that moment. Two findings whose stalls overlap both count it.
+/// overlap that moment. If many stalls that are apart overlap a wait, a moment
+/// between two of them may not count: see [`Intervals`]. Two findings whose
+/// stalls overlap both count it.
 #[derive(Debug, Default)]
 pub(crate) struct RecentStalls {
     /// With the hash of each finding's id.

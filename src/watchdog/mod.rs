@@ -318,8 +318,9 @@ impl<'r> WatchdogLoop<'r> {
         self.outbox.end_pass(self.is_settled);
     }
 
-    /// Does what need not be done in each pass. A pass runs with cold caches,
-    /// so that its cost is the amount of code and memory that it touches.
+    /// Does what need not be done in each pass, but before each sleep. A pass
+    /// runs with cold caches, so that its cost is the amount of code and memory
+    /// that it touches.
     fn keep_up(&mut self, now: Instant) {
         self.kept_up_at = now;
         let lost_events = self.recorder.lost_events();
