@@ -20,6 +20,10 @@ use crate::watchdog::sample::{ThreadSample, ThreadTimes};
 /// The values of one sample are read one after the other, so a smaller
 /// difference may come from the reads alone.
 const MIN_CPU_NANOS_TO_COUNT_AS_RUNNING: u64 = 20_000;
+/// If the watchdog waited for a CPU for more than the time between two samples
+/// less the time divided by this, the whole time counts as such a wait: short
+/// waits are not measured, and the begin and the end of a long one roughly.
+const MIN_LOOKED_DIVISOR: u64 = 4;
 
 /// Adds up what is known of one poll. Ages are in nanoseconds since its start,
 /// without pauses of the process: a thread of a stopped process seems to wait.
@@ -182,7 +186,7 @@ impl TimeSplitter {
         let times = now.times;
         let stopped = self.stopped;
         if !now.waits_for_no_thread() {
-            self.add_gap(&times, gap_nanos);
+            self.add_gap(&times, gap_nanos, age);
         }
         if let Some((last, last_age)) = self.last {
             let elapsed = age.saturating_sub(last_age);
@@ -230,12 +234,16 @@ impl TimeSplitter {
         if now.waits_for_no_thread() { self.first_run_queue } else { 0 }
     }
 
-    /// Adds a gap between the last sample and `now`. If the thread waited for a
-    /// CPU too, it did so in the gap: a quota throttles all threads at once.
-    fn add_gap(&mut self, now: &ThreadTimes, gap_nanos: u64) {
-        let last = self.last.map(|(last, _)| last);
+    /// Adds a gap between the last sample and `now`, at this age. If the
+    /// thread waited for a CPU too, it did so in the gap: a quota throttles all
+    /// threads at once.
+    fn add_gap(&mut self, now: &ThreadTimes, gap_nanos: u64, age: u64) {
+        let (last, last_age) = self.last.unzip();
         if !last.is_some_and(|last| last.waits_for_no_thread()) {
             let before = last.map_or(self.before, |last| last.times);
+            let elapsed = age.saturating_sub(last_age.unwrap_or(0));
+            let is_most = gap_nanos > elapsed - elapsed / MIN_LOOKED_DIVISOR;
+            let gap_nanos = if is_most { gap_nanos.max(elapsed) } else { gap_nanos };
             self.stopped += gap_nanos.saturating_sub(now.known_wait_since(before.run_queue_nanos));
         }
     }
@@ -309,7 +317,7 @@ impl TimeSplitter {
         let mut ended = self.clone();
         ended.pending_wait = 0;
         let Some(times) = after else { return ended.split(age) };
-        ended.add_gap(&times, gap_nanos);
+        ended.add_gap(&times, gap_nanos, age);
         let (last, last_age) = self.last.map_or((self.before, 0), |(last, last_age)| (last.times, last_age));
         let ran = times.cpu_nanos.saturating_sub(last.cpu_nanos).min(age.saturating_sub(last_age));
         ended.on_cpu += ran;

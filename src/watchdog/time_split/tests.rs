@@ -217,19 +217,25 @@ fn a_thread_that_was_stopped_is_not_blamed() {
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_claimed_of_a_wait_for_a_thread_while_the_watchdog_had_no_cpu() {
-    let gap = 70 * MS;
+    let gap = 50 * MS;
     let futex = InSyscall { number: libc::SYS_futex, arguments: [0; 6], sp: 0, pc: 0 };
     let locked = ThreadSample { activity: ThreadActivity::InSyscall(futex), ..sample(at(73, 1, 0, b'S')) };
-    for (now, expected) in [(locked, [1, 0, 2, 70]), (sample(at(73, 1, 0, b'C')), [1, 0, 2, 70])] {
-        let mut splitter = splitter(0, &[]);
-        splitter.add(now, 73 * MS, gap);
-        assert_eq!(in_ms(splitter.split(73 * MS)), expected);
+    let running = sample(at(73, 1, 0, b'C'));
+    for now in [locked, running] {
+        let of_gap = |gap| {
+            let mut splitter = splitter(0, &[]);
+            splitter.add(now, 73 * MS, gap);
+            in_ms(splitter.split(73 * MS))
+        };
+        assert_eq!(of_gap(gap), [1, 0, 22, 50]);
+        assert_eq!(of_gap(56 * MS), [1, 0, 0, 72], "the watchdog has hardly looked");
     }
     let mut sleeping = splitter(0, &[]);
     sleeping.add(sample(at(73, 1, 0, b'S')), 73 * MS, gap);
     assert_eq!(in_ms(sleeping.split(73 * MS)), [1, 0, 72, 0], "a sleep waits for no thread");
     let after = times(at(0, 1, 0, b'C'));
-    assert_eq!(in_ms(splitter(0, &[]).split_at_end(73 * MS, Some(after), 0, gap)), [1, 0, 2, 70]);
+    assert_eq!(in_ms(splitter(0, &[]).split_at_end(73 * MS, Some(after), 0, gap)), [1, 0, 22, 50]);
+    assert_eq!(in_ms(splitter(0, &[]).split_at_end(73 * MS, Some(after), 0, 56 * MS)), [1, 0, 0, 72]);
     assert_eq!(in_ms(sleeping.split_at_end(80 * MS, Some(after), 0, 5 * MS)), [1, 0, 79, 0]);
 }
 
