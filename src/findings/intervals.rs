@@ -43,7 +43,8 @@ impl Intervals {
     }
 }
 
-fn length(range: &Range<u64>) -> u64 {
+/// Returns the length of an interval; zero if it ends before it begins.
+pub(crate) fn length(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(range.start)
 }
 

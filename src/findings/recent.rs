@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::evidence::{StallKey, TaskWait};
 use crate::finding::Stall;
-use crate::findings::intervals::Intervals;
+use crate::findings::intervals::{Intervals, length};
 use crate::record::clock::ClockReading;
 
 const MAX_STALLS: usize = 4096;
@@ -197,10 +197,6 @@ fn hash(finding: &str) -> u64 {
 /// Returns the overlap, which is empty if there is none.
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
     a.start.max(b.start)..a.end.min(b.end)
-}
-
-fn length(range: &Range<u64>) -> u64 {
-    range.end.saturating_sub(range.start)
 }
 
 fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
