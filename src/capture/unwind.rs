@@ -374,29 +374,28 @@ impl Unwinder {
     /// Returns whether the unwind tables say that the function at this address
     /// has no caller.
     fn is_first_of_thread(&mut self, address: u64) -> bool {
-        let mut left = self.table_bytes_left;
-        let has_no_caller = self
-            .module_of(address)
-            .and_then(|module| unwind_tables::has_no_caller(module, address, &mut left));
-        self.table_bytes_left = left;
-        has_no_caller.unwrap_or(false)
+        let left = &mut self.table_bytes_left;
+        module_at(&self.modules, address)
+            .and_then(|module| unwind_tables::has_no_caller(module, address, left))
+            .unwrap_or(false)
     }
 
     /// Returns whether to evaluate the unwind tables of another process for
     /// this address may take for ever, or longer than one stack may.
     fn may_not_end(&mut self, address: u64) -> bool {
-        let mut left = self.table_bytes_left;
-        let may_not_end = self
-            .module_of(address)
-            .is_some_and(|module| unwind_tables::may_not_end(module, address, &mut left));
-        self.table_bytes_left = left;
-        may_not_end
+        let left = &mut self.table_bytes_left;
+        module_at(&self.modules, address)
+            .is_some_and(|module| unwind_tables::may_not_end(module, address, left))
     }
 
     /// Returns the module that contains an address.
     pub(crate) fn module_of(&self, address: u64) -> Option<&Module> {
-        self.modules.iter().find(|module| module.range.contains(&address))
+        module_at(&self.modules, address)
     }
+}
+
+fn module_at(modules: &[Module], address: u64) -> Option<&Module> {
+    modules.iter().find(|module| module.range.contains(&address))
 }
 
 fn to_framehop(module: &Module) -> framehop::Module<SectionBytes> {
