@@ -43,9 +43,9 @@ pub(super) struct Client {
     pub(super) away_reason: Option<Box<[u8]>>,
     pub(super) channels: BTreeSet<NameKey>,
     /// Channels that the client may join once, regardless of their modes. The
-    /// value is the channel's creation time: an invitation is not valid for a
-    /// later channel of the same name.
-    pub(super) invitations: BTreeMap<NameKey, SystemTime>,
+    /// value is the channel's id: an invitation is not valid for a later
+    /// channel of the same name.
+    pub(super) invitations: BTreeMap<NameKey, u64>,
     /// How many bans that the client has set exist.
     pub(super) ban_count: usize,
     pub(super) connected_at: SystemTime,

@@ -53,7 +53,7 @@ impl HubState {
             return;
         }
         if let Some(channel) = self.channels.get(&key) {
-            let is_invited = client.invitations.get(&key) == Some(&channel.created_at);
+            let is_invited = client.invitations.get(&key) == Some(&channel.id);
             if let Err(error) = channel.check_entry(client, channel_key, is_invited) {
                 replies.standard(error, &[&channel.name]);
                 return;

@@ -123,7 +123,7 @@ impl HubState {
             if target.invitations.len() >= MAX_CHANNELS_PER_CLIENT {
                 target.invitations.pop_first();
             }
-            target.invitations.insert(key, channel.created_at);
+            target.invitations.insert(key, channel.id);
         }
         replies.numeric_params(RPL_INVITING, &[target.nick_or_star(), &channel.name]);
         if let Some(reason) = &target.away_reason {
