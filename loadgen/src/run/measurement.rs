@@ -58,22 +58,26 @@ pub(super) struct RunRecord {
     pub(super) interrupted: bool,
 }
 
+impl RunRecord {
+    /// Returns the record of a run in which nothing has happened.
+    fn without_figures(state: &RunState) -> Self {
+        Self {
+            joined: 0,
+            pace: PacerFigures::none(state),
+            received: state.received(),
+            unreported_clients: 0,
+            end: Instant::now(),
+            generator: SelfMonitor::start().figures(),
+            all_closed: false,
+            interrupted: false,
+        }
+    }
+}
+
 impl Measurement {
     /// Returns the measurement of a run that could not start.
     pub(super) fn without_figures(state: &RunState, reason: String) -> Self {
-        let (pace, received) = (PacerFigures::none(state), state.received());
-        let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
-        let record = RunRecord {
-            joined: 0,
-            pace,
-            received,
-            unreported_clients: 0,
-            end,
-            generator,
-            all_closed: false,
-            interrupted: false,
-        };
-        let mut measurement = Self::new(state, record);
+        let mut measurement = Self::new(state, RunRecord::without_figures(state));
         measurement.invalid = vec![reason];
         measurement
     }
@@ -363,18 +367,7 @@ mod tests {
     fn clients_that_did_not_report_make_the_run_invalid() {
         let flags = ["--connections", "4", "--rooms", "1"];
         let state = RunState::new(Plan::from_flags(&flags));
-        let (pace, received) = (PacerFigures::none(&state), state.received());
-        let (generator, end) = (SelfMonitor::start().figures(), Instant::now());
-        let record = RunRecord {
-            joined: 4,
-            pace,
-            received,
-            unreported_clients: 3,
-            end,
-            generator,
-            all_closed: false,
-            interrupted: false,
-        };
+        let record = RunRecord { joined: 4, unreported_clients: 3, ..RunRecord::without_figures(&state) };
         let invalid = Measurement::new(&state, record).invalid.join("; ");
         assert!(
             invalid.contains("3 of 4 clients did not report what they had received within 2 s"),
