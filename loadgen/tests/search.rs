@@ -2,12 +2,11 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-
 use serde_json::json;
 use support::chat::{DeliveryOutcome, Faults, Server};
-use support::program::{Outcome, command, loadgen, outcome};
+#[cfg(unix)]
+use support::program::interrupted;
+use support::program::{Outcome, loadgen};
 
 fn search(server: &Server, more: &[&str]) -> Outcome {
     let target = server.address.to_string();
@@ -124,18 +123,7 @@ fn a_signal_before_an_answer_allows_no_verdict() {
     let target = server.address.to_string();
     let arguments = ["search", "--target", &target, "--json", "-", "--slo", "lost==0", "--ramp", "0s"];
     let long_trial = ["--connections", "4", "--rooms", "1", "--duration", "10m", "--max-send-lag", "10s"];
-    let mut command = command(&[&arguments[..], &long_trial].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.starts_with("measuring") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
-    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-    let outcome = outcome(child.wait_with_output().expect("it ends"));
+    let outcome = interrupted(&[&arguments[..], &long_trial].concat(), "measuring");
     assert_eq!((outcome.code, &outcome.report["interrupted"]), (2, &json!(true)), "{}", outcome.report);
     assert_eq!(outcome.report["invalid"], json!("interrupted before a rate was found"));
 }

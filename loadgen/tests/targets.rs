@@ -3,13 +3,14 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Stdio;
 use std::thread;
 
 use support::chat::{Faults, Server};
-use support::program::{Outcome, command, loadgen, outcome, run};
+#[cfg(unix)]
+use support::program::interrupted;
+use support::program::{Outcome, loadgen, run};
 
 /// Starts a server that calls `serve` for each connection.
 fn target(serve: fn(TcpStream)) -> SocketAddr {
@@ -180,18 +181,7 @@ fn a_signal_while_connecting_gives_an_invalid_report() {
     });
     let target = address.to_string();
     let flags = ["--connections", "10", "--rooms", "2", "--ramp", "0s", "--timeout", "10m", "--json", "-"];
-    let mut command = command(&[&["run", "--target", &target][..], &flags].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.starts_with("connecting") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
-    thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-    let outcome = outcome(child.wait_with_output().expect("it ends"));
+    let outcome = interrupted(&[&["run", "--target", &target][..], &flags].concat(), "connecting");
     assert_eq!((outcome.code, &outcome.report["interrupted"]), (2, &serde_json::Value::Bool(true)));
     assert!(outcome.reasons().contains("interrupted before anything was measured"), "{}", outcome.reasons());
 }
@@ -215,19 +205,7 @@ fn a_signal_ends_the_run_early_with_a_correct_report() {
         "--json",
         "-",
     ];
-    let mut command = command(&[&["run", "--target", &target][..], &flags].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.starts_with("measuring") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
-    thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-
-    let outcome = outcome(child.wait_with_output().expect("it ends"));
+    let outcome = interrupted(&[&["run", "--target", &target][..], &flags].concat(), "measuring");
     assert_eq!((outcome.code, &outcome.report["interrupted"]), (0, &serde_json::Value::Bool(true)));
     let messages = server.counts(|counts| counts.messages);
     assert_eq!(outcome.count("/load/commands/by_kind/privmsg/planned"), messages);

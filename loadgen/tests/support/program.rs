@@ -1,6 +1,10 @@
 //! Runs the program under test.
 
+#[cfg(unix)]
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::process::Stdio;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -26,6 +30,25 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 #[track_caller]
 pub(crate) fn loadgen(arguments: &[&str]) -> Outcome {
     outcome(command(arguments).output().expect("the program starts"))
+}
+
+/// Runs the program with `arguments`, and sends it SIGINT once it prints a line
+/// that begins with `phase`. The outcome has no text of stderr.
+#[cfg(unix)]
+#[track_caller]
+pub(crate) fn interrupted(arguments: &[&str], phase: &str) -> Outcome {
+    let mut command = command(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.starts_with(phase) {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "the program ended too early");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    outcome(child.wait_with_output().expect("it ends"))
 }
 
 /// Converts the output of the program. Checks a report against its schema.
