@@ -39,8 +39,19 @@ impl ProcessClock {
 
     /// Returns the part of the time from `start` to `end` in which the watchdog
     /// did not look: it waited long for a CPU or for another thread, or slept.
+    /// That is all of the time if a delay of the watchdog has no explanation.
     pub(crate) fn watchdog_waited(&self, start: Ticks, end: Ticks) -> u64 {
+        if self.is_disturbed(start, end) {
+            return self.wall(start, end);
+        }
         self.pauses.waited_within(start, end, &self.clock)
+    }
+
+    /// Returns whether the process paused from `start` to `end`, or a delay of
+    /// the watchdog has no explanation. Other threads may have had such a delay
+    /// too.
+    pub(crate) fn is_disturbed(&self, start: Ticks, end: Ticks) -> bool {
+        self.paused(start, end) > 0 || self.pauses.has_unexplained(start, end, &self.clock)
     }
 
     /// Returns the time from `start` to `end`, with the pauses of the process.

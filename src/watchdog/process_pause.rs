@@ -21,10 +21,13 @@ const MEASUREMENTS_PER_CPU_READ: u32 = 16;
 /// multiple of this. Otherwise, the short waits for a CPU of many measurements
 /// would count as one long wait in the next measurement with a long delay, and
 /// hide a pause.
-const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 64;
-/// How many pauses, and how many waits, are kept. If there are more during one
-/// poll, the oldest count as part of the poll's time.
-const MAX_PAUSES: usize = 64;
+const MEASUREMENTS_PER_RUN_QUEUE_READ: u32 = 16;
+/// How many delays of each kind are kept. If there are more during one poll,
+/// the oldest count as part of the poll's time.
+const MAX_DELAYS: usize = 64;
+/// A delay that nothing explains is noted if it is longer than a tick divided
+/// by this. A timer is late by less on a machine that has its CPUs for itself.
+const UNEXPLAINED_DIVISOR: u64 = 4;
 
 /// The pauses. They are detected by delays of the watchdog's own thread, which
 /// sleeps for one to two ticks at a time.
@@ -50,6 +53,10 @@ pub(crate) struct ProcessPauses {
     /// When the watchdog did not look: it waited long for a CPU or for another
     /// thread, or was asleep. Other threads of the process may have waited too.
     waits: VecDeque<Delay>,
+    /// When the watchdog was late, and neither ran nor waited for a CPU. The
+    /// host of a virtual machine that takes one CPU away may take others away
+    /// too, and no time of a thread shows that.
+    unexplained: VecDeque<Delay>,
 }
 
 /// A time of this many nanoseconds within a longer one. Both are by the
@@ -86,8 +93,9 @@ impl ProcessPauses {
             run_queue_nanos: 0,
             pauses: VecDeque::new(),
             waits: VecDeque::from([unseen]),
+            unexplained: VecDeque::new(),
         };
-        pauses.run_queue_nanos = pauses.read_run_queue_nanos();
+        pauses.new_wait_nanos();
         pauses
     }
 
@@ -104,7 +112,7 @@ impl ProcessPauses {
             self.cpu_nanos = cpu_nanos(self.tid);
         }
         if self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
-            self.run_queue_nanos = self.read_run_queue_nanos();
+            self.new_wait_nanos();
         }
     }
 
@@ -118,7 +126,8 @@ impl ProcessPauses {
     pub(crate) fn measure_sleep(&mut self, planned_sleep_nanos: u64, clock: &Clock) {
         let Some(delay) = self.measure(planned_sleep_nanos, clock) else { return };
         let Range { start, end } = delay.within;
-        if delay.waited > self.tick_nanos {
+        let is_long = end - start > self.allowed(planned_sleep_nanos);
+        if is_long && delay.waited > self.tick_nanos {
             let within = end.saturating_sub(delay.waited).max(start)..end;
             note(&mut self.waits, Delay { within, nanos: delay.waited });
         }
@@ -135,14 +144,15 @@ impl ProcessPauses {
     /// in the kernel for a `fork` or for a page from disk.
     pub(crate) fn measure_pass(&mut self, clock: &Clock) {
         let Some(delay) = self.measure(0, clock) else { return };
-        let waited = (delay.within.end - delay.within.start).saturating_sub(delay.ran);
-        if waited > self.tick_nanos {
+        let elapsed = delay.within.end - delay.within.start;
+        let waited = elapsed.saturating_sub(delay.ran);
+        if elapsed > self.allowed(0) && waited > self.tick_nanos {
             note(&mut self.waits, Delay { within: delay.within, nanos: waited });
         }
     }
 
-    /// Returns the time since the last measurement if it is longer than
-    /// allowed.
+    /// Returns the time since the last measurement if the watchdog was late.
+    /// Notes the delay if nothing explains it.
     fn measure(&mut self, planned_sleep_nanos: u64, clock: &Clock) -> Option<Measured> {
         let now = clock.ticks();
         let elapsed = clock.nanos(std::mem::replace(&mut self.at, now), now);
@@ -157,23 +167,26 @@ impl ProcessPauses {
         if is_on_time && !self.measurements.is_multiple_of(MEASUREMENTS_PER_RUN_QUEUE_READ) {
             return None;
         }
-        let run_queue = self.read_run_queue_nanos();
-        let waited = run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue));
-        if elapsed <= self.allowed(planned_sleep_nanos) {
-            return None;
-        }
+        let waited = self.new_wait_nanos();
         let end = clock.since_start(now);
-        Some(Measured { within: end.saturating_sub(elapsed)..end, ran, waited: waited.min(elapsed) })
+        let within = end.saturating_sub(elapsed)..end;
+        // Where the waits for a CPU are not known, one of them may explain it.
+        let explained = planned_sleep_nanos.saturating_add(ran).saturating_add(waited.unwrap_or(u64::MAX));
+        let unexplained = elapsed.saturating_sub(explained);
+        if unexplained > self.tick_nanos / UNEXPLAINED_DIVISOR {
+            note(&mut self.unexplained, Delay { within: within.clone(), nanos: unexplained });
+        }
+        Some(Measured { within, ran, waited: waited.unwrap_or(0).min(elapsed) })
     }
 
-    /// Returns the watchdog's time in the run queue: the latest known one if it
-    /// cannot be read, and zero where the system does not report it.
-    fn read_run_queue_nanos(&self) -> u64 {
+    /// Returns for how long the watchdog has waited for a CPU since the latest
+    /// reading; `None` if it cannot be read.
+    fn new_wait_nanos(&mut self) -> Option<u64> {
         #[cfg(stack_capture)]
-        let run_queue = self.proc_reader.run_queue_nanos();
+        let run_queue = self.proc_reader.run_queue_nanos()?;
         #[cfg(not(stack_capture))]
-        let run_queue = os::run_queue_nanos(self.tid);
-        run_queue.unwrap_or(self.run_queue_nanos)
+        let run_queue = os::run_queue_nanos(self.tid)?;
+        Some(run_queue.saturating_sub(std::mem::replace(&mut self.run_queue_nanos, run_queue)))
     }
 
     fn allowed(&self, planned_sleep_nanos: u64) -> u64 {
@@ -186,6 +199,12 @@ impl ProcessPauses {
         overlap(&self.pauses, clock.since_start(start)..clock.since_start(end))
     }
 
+    /// Returns whether a delay of the watchdog between `start` and `end` has no
+    /// explanation. Then other threads may have had such a delay too.
+    pub(crate) fn has_unexplained(&self, start: Ticks, end: Ticks, clock: &Clock) -> bool {
+        overlap(&self.unexplained, clock.since_start(start)..clock.since_start(end)) > 0
+    }
+
     /// Returns for how much of the time from `start` to `end` the watchdog did
     /// not look, in nanoseconds. Short waits are not included.
     pub(crate) fn waited_within(&self, start: Ticks, end: Ticks, clock: &Clock) -> u64 {
@@ -194,7 +213,7 @@ impl ProcessPauses {
 }
 
 fn note(delays: &mut VecDeque<Delay>, delay: Delay) {
-    if delays.len() >= MAX_PAUSES {
+    if delays.len() >= MAX_DELAYS {
         delays.pop_front();
     }
     delays.push_back(delay);
@@ -264,5 +283,29 @@ mod tests {
         let now = clock.ticks();
         assert_eq!(pauses.within(begin, now, &clock), 0);
         assert!(pauses.waited_within(begin, now, &clock) >= 3_000_000);
+    }
+
+    #[test]
+    fn a_delay_that_nothing_explains_is_noted_although_it_is_no_pause() {
+        let tid = os::current_thread().map_or(0, |thread| thread.tid);
+        let is_noted = |tick: Duration, elapsed: Duration, planned: Duration, run: Duration| {
+            let (clock, time) = Clock::mock();
+            let mut pauses = ProcessPauses::new(tid, tick.as_nanos() as u64, &clock);
+            let begin = clock.ticks();
+            let ran = cpu_nanos(tid);
+            while cpu_nanos(tid) - ran < run.as_nanos() as u64 {}
+            time.increment(elapsed);
+            pauses.measure_sleep(planned.as_nanos() as u64, &clock);
+            let end = clock.ticks();
+            assert_eq!(pauses.within(begin, end, &clock), 0);
+            pauses.has_unexplained(begin, end, &clock)
+        };
+        // The thread may really wait for a CPU, for less than these times.
+        let (tick, none) = (Duration::from_secs(1_000), Duration::ZERO);
+        assert!(!is_noted(tick, Duration::from_secs(1_200), tick, none));
+        assert!(is_noted(tick, Duration::from_secs(1_300), tick, none));
+        assert!(is_noted(tick, Duration::from_secs(300), none, none));
+        let (tick, run) = (Duration::from_secs(1), Duration::from_millis(100));
+        assert!(!is_noted(tick, Duration::from_millis(300), none, run), "it has run");
     }
 }

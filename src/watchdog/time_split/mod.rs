@@ -155,20 +155,6 @@ impl TimeSplitter {
         wall_nanos.saturating_sub(paused_nanos).max(ran).max(self.own).min(wall_nanos)
     }
 
-    /// As [`Self::age`], at the end of the poll. The bounds of a pause are only
-    /// known to a few milliseconds. If no sample saw the poll, what it has
-    /// besides the pause may be a part of the pause.
-    pub(crate) fn age_at_end(
-        &self,
-        times: &ThreadTimes,
-        wall_nanos: u64,
-        paused_nanos: u64,
-        late_nanos: u64,
-    ) -> u64 {
-        let is_unseen = paused_nanos > 0 && !self.has_sample();
-        self.age(times, wall_nanos, if is_unseen { wall_nanos } else { paused_nanos }, late_nanos)
-    }
-
     /// Returns whether the poll has been sampled.
     pub(crate) fn has_sample(&self) -> bool {
         self.last.is_some()
@@ -243,7 +229,7 @@ impl TimeSplitter {
             let before = last.map_or(self.before, |last| last.times);
             let elapsed = age.saturating_sub(last_age.unwrap_or(0));
             let is_most = gap_nanos > elapsed - elapsed / MIN_LOOKED_DIVISOR;
-            let gap_nanos = if is_most { gap_nanos.max(elapsed) } else { gap_nanos };
+            let gap_nanos = if is_most { elapsed } else { gap_nanos };
             self.stopped += gap_nanos.saturating_sub(now.known_wait_since(before.run_queue_nanos));
         }
     }

@@ -289,13 +289,3 @@ fn cpu_time_is_own_without_any_reading_before_the_poll() {
     }
     assert_eq!(in_ms(splitter.split(90 * MS)), [85, 0, 0, 5]);
 }
-
-#[test]
-fn what_no_sample_saw_beside_a_pause_may_be_the_pause() {
-    let age = |samples: &[At], paused| {
-        splitter(0, samples).age_at_end(&times(at(270, 3, 0, b'S')), 270 * MS, paused * MS, 0) / MS
-    };
-    assert_eq!(age(&[], 260), 3, "the thread has run for 3 ms");
-    assert_eq!(age(&[], 0), 270);
-    assert_eq!(age(&[at(5, 0, 0, b'S')], 200), 70, "a sample saw it wait");
-}

@@ -514,12 +514,15 @@ impl WorkerMonitor {
         tracked.poll.kind = kind;
         let paused = clock.paused(time.start, time.end);
         let late = after.map_or(0, |times| clock.wall(time.end, times.at));
-        let age = tracked.splitter.age_at_end(&after.unwrap_or_default(), duration, paused, late);
+        let age = tracked.splitter.age(&after.unwrap_or_default(), duration, paused, late);
         tracked.paused_nanos = duration - age;
         let seen = tracked.splitter.last_sample_at().unwrap_or(time.start);
         let gap = clock.watchdog_waited(seen, time.end);
         let times = tracked.splitter.split_at_end(age, after, late, gap);
-        let is_stall = times.own() >= threshold;
+        // What the CPU times leave over, and what they count as run, may be a
+        // time in which the host of the machine ran nothing.
+        let is_proven = tracked.was_seen_to_block() || !clock.is_disturbed(time.start, time.end);
+        let is_stall = times.own() >= threshold && is_proven;
         // Without a reading after the end, a poll that was never sampled may
         // have been a stall.
         let is_unread = after.is_none() && !tracked.splitter.has_sample() && age >= threshold;

@@ -20,10 +20,6 @@ use crate::watchdog::worker_monitor::tracked_poll::{count_wakes, has_just_woken}
 
 const TICK: Duration = Duration::from_micros(2_500);
 
-/// A thread that has not run for this time waits for more than a lock that is
-/// held for a moment.
-const SETTLE_TIME: Duration = Duration::from_millis(10);
-
 /// A thread that hangs in a poll until it is released.
 struct HungThread {
     worker: Arc<Worker>,
@@ -36,41 +32,42 @@ impl HungThread {
         let label = WorkerLabel { runtime: String::new(), worker: "0".to_owned() };
         let worker = Arc::new(Worker::new(0, label, None, 0));
         let (release, released) = mpsc::channel();
-        let (send_started, started) = mpsc::channel();
         let (its_worker, now) = (Arc::clone(&worker), recorder.clock.ticks());
         let thread = thread::spawn(move || {
             its_worker.set_thread(os::current_thread());
             its_worker.slot.set_awake();
             its_worker.slot.begin(now, 7, KindId::OTHER);
-            send_started.send(()).unwrap();
             let _ = released.recv();
         });
-        started.recv().unwrap();
         let hung = Self { worker, release, thread };
-        hung.wait_until_settled(&recorder.clock);
+        hung.wait_until_hung(&recorder.clock);
         hung
     }
 
-    /// Waits until the thread has not run for some time. On its way to the
-    /// blocking call it may wait for a lock, and that is another wait.
-    fn wait_until_settled(&self, clock: &crate::record::clock::Clock) {
-        let reader = ProcReader::new(Process::Own, self.worker.thread().unwrap().tid);
-        let mut slices = None;
-        loop {
-            self.wait_until_blocked(clock);
-            let before = slices.replace(reader.sample(clock).unwrap().times.slices);
-            if before == slices {
-                return;
+    /// Waits until the thread is in the call that it hangs in. On its way there
+    /// it may wait for a lock of the C library, which are other futex calls.
+    fn wait_until_hung(&self, clock: &crate::record::clock::Clock) {
+        let is_hung = |sample: ThreadSample| match sample.activity {
+            ThreadActivity::InSyscall(call) => {
+                let hang = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+                call.number == libc::SYS_futex && call.arguments[1] == hang as u64
             }
-            thread::sleep(SETTLE_TIME);
+            // The kernel does not show the call.
+            activity => activity == ThreadActivity::Unknown && sample.state == b'S',
+        };
+        while self.worker.active().is_none() || !self.sample(clock).is_some_and(is_hung) {
+            thread::yield_now();
         }
+    }
+
+    fn sample(&self, clock: &crate::record::clock::Clock) -> Option<ThreadSample> {
+        ProcReader::new(Process::Own, self.worker.thread()?.tid).sample(clock)
     }
 
     /// Waits until the thread waits. While the thread runs, for example to
     /// handle a signal, mocked time would count as a wait for a CPU.
     fn wait_until_blocked(&self, clock: &crate::record::clock::Clock) {
-        let reader = ProcReader::new(Process::Own, self.worker.thread().unwrap().tid);
-        while reader.sample(clock).unwrap().state != b'S' {
+        while self.sample(clock).unwrap().state != b'S' {
             thread::yield_now();
         }
     }
@@ -85,7 +82,6 @@ struct HangFixture {
     self_metrics: SelfMetrics,
     unwinder: Unwinder,
     capture_budget: TokenBucket,
-    signals: Signals,
     process_clock: ProcessClock,
     outbox: Outbox,
 }
@@ -103,7 +99,6 @@ impl HangFixture {
             self_metrics: SelfMetrics::default(),
             unwinder: Unwinder::new(Process::Own),
             capture_budget: TokenBucket::new(100, 10.0, Instant::now()),
-            signals: Signals::Safe,
             recorder,
             time,
             hung,
@@ -118,7 +113,9 @@ impl HangFixture {
             unwinder: &mut self.unwinder,
             capture_budget: &mut self.capture_budget,
             outbox: &self.outbox,
-            signals: self.signals,
+            // A thread that loses its CPU while it answers a signal seems to
+            // have made another call.
+            signals: Signals::Never,
             process_clock: &mut self.process_clock,
             pass: 0,
             workers: 1,
@@ -144,6 +141,17 @@ impl HangFixture {
     /// slot.
     fn sample_tracked_poll(&mut self) {
         self.with_context(WorkerMonitor::sample_tracked_poll);
+    }
+
+    /// Ends the poll that the monitor tracks, `elapsed` after its last sample.
+    /// Returns the reports.
+    fn end_unseen(&mut self, elapsed: Duration) -> Vec<StallEvidence> {
+        self.time.increment(elapsed);
+        self.process_clock.measure_sleep(elapsed);
+        let ActivePoll { seq, start, is_untimed, task, kind, .. } = self.hung.worker.slot.end();
+        let end = self.recorder.clock.ticks();
+        self.hung.worker.events.push(LongEvent::Poll { seq, start, is_untimed, end, task, kind });
+        self.pass(TICK)
     }
 
     fn phases(&mut self, elapsed: Duration) -> Vec<Phase> {
@@ -194,7 +202,6 @@ fn a_hang_is_reported_again_after_a_second_a_minute_ten_minutes_and_an_hour() {
 #[test]
 fn a_poll_that_ends_before_its_sample_starts_no_stall() {
     let mut fixture = HangFixture::new();
-    fixture.signals = Signals::Never;
     fixture.capture_budget = TokenBucket::new(0, 0.0, Instant::now());
     assert!(fixture.pass(Duration::from_millis(1)).is_empty());
     fixture.hung.worker.slot.end();
@@ -210,8 +217,6 @@ fn a_poll_that_ends_before_its_sample_starts_no_stall() {
 #[test]
 fn a_stall_that_the_first_sample_proves_is_captured_at_once() {
     let mut scene = HangFixture::new();
-    // The answer to a signal may arrive after the pass.
-    scene.signals = Signals::Never;
     // The thread may have waited for a CPU in real time. This wait is
     // subtracted from the mocked time, so the mocked time must be much longer.
     let reports = scene.pass(Duration::from_secs(60));
@@ -219,6 +224,29 @@ fn a_stall_that_the_first_sample_proves_is_captured_at_once() {
     assert_eq!(reports[0].captures.len(), 1);
     assert!(reports[0].times.off_cpu > 0, "{:?}", reports[0].times);
     scene.end();
+}
+
+/// The host of a virtual machine may take a CPU away from any thread, and the
+/// thread's times do not show it. Those of the watchdog do.
+#[test]
+fn a_poll_that_no_capture_shows_is_no_stall_if_the_watchdog_was_late_for_no_known_reason() {
+    const DELAY: Duration = Duration::from_secs(60);
+    for is_disturbed in [false, true] {
+        let mut fixture = HangFixture::new();
+        if is_disturbed {
+            let tid = os::current_thread().map_or(0, |thread| thread.tid);
+            // With this tick, the delay is no pause of the process.
+            let tick = DELAY.as_nanos() as u64 * 2;
+            fixture.process_clock = ProcessClock::new(fixture.recorder.clock.clone(), tid, tick);
+            fixture.time.increment(DELAY);
+            fixture.process_clock.measure_sleep(Duration::ZERO);
+        }
+        assert!(fixture.pass(Duration::from_millis(1)).is_empty(), "{is_disturbed}");
+        let reports = fixture.end_unseen(DELAY);
+        assert_eq!(reports.len(), usize::from(!is_disturbed), "{is_disturbed}: {reports:?}");
+        assert_eq!(fixture.self_metrics.starved_polls(), u64::from(is_disturbed));
+        fixture.end();
+    }
 }
 
 /// The first pass may come after the hook and before the named future is

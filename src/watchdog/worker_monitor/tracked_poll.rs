@@ -107,6 +107,11 @@ impl TrackedPoll {
         }
     }
 
+    /// Returns whether a capture or the last sample shows what takes the time.
+    pub(super) fn was_seen_to_block(&self) -> bool {
+        !self.captures.is_empty() || self.last_sample.is_some_and(|(_, sample)| sample.waits_for_no_thread())
+    }
+
     /// Returns whether a capture is due at this time of the poll, unless the
     /// thread has just woken.
     pub(super) fn is_capture_due(&self, sample: &ThreadSample, times: TimeSplit) -> bool {
