@@ -38,20 +38,20 @@ impl ProcessClock {
     }
 
     /// Returns the part of the time from `start` to `end` in which the watchdog
-    /// did not look: it waited long for a CPU or for another thread, or slept.
-    /// That is all of the time if a delay of the watchdog has no explanation.
+    /// did not look: it waited long for a CPU or for another thread, slept, or
+    /// was late for no known reason.
     pub(crate) fn watchdog_waited(&self, start: Ticks, end: Ticks) -> u64 {
-        if self.is_disturbed(start, end) {
-            return self.wall(start, end);
-        }
-        self.pauses.waited_within(start, end, &self.clock)
+        let unexplained = self.pauses.unexplained_within(start, end, &self.clock);
+        // A delay in the middle of a pass is of both kinds.
+        let waited = self.pauses.waited_within(start, end, &self.clock);
+        waited.max(unexplained.saturating_sub(self.paused(start, end)))
     }
 
     /// Returns whether the process paused from `start` to `end`, or a delay of
     /// the watchdog has no explanation. Other threads may have had such a delay
     /// too.
     pub(crate) fn is_disturbed(&self, start: Ticks, end: Ticks) -> bool {
-        self.paused(start, end) > 0 || self.pauses.has_unexplained(start, end, &self.clock)
+        self.paused(start, end) > 0 || self.pauses.unexplained_within(start, end, &self.clock) > 0
     }
 
     /// Returns the time from `start` to `end`, with the pauses of the process.

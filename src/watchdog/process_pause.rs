@@ -199,10 +199,10 @@ impl ProcessPauses {
         overlap(&self.pauses, clock.since_start(start)..clock.since_start(end))
     }
 
-    /// Returns whether a delay of the watchdog between `start` and `end` has no
-    /// explanation. Then other threads may have had such a delay too.
-    pub(crate) fn has_unexplained(&self, start: Ticks, end: Ticks, clock: &Clock) -> bool {
-        overlap(&self.unexplained, clock.since_start(start)..clock.since_start(end)) > 0
+    /// Returns for how much of the time from `start` to `end` the watchdog was
+    /// late without an explanation, in nanoseconds. Pauses are included.
+    pub(crate) fn unexplained_within(&self, start: Ticks, end: Ticks, clock: &Clock) -> u64 {
+        overlap(&self.unexplained, clock.since_start(start)..clock.since_start(end))
     }
 
     /// Returns for how much of the time from `start` to `end` the watchdog did
@@ -298,7 +298,7 @@ mod tests {
             pauses.measure_sleep(planned.as_nanos() as u64, &clock);
             let end = clock.ticks();
             assert_eq!(pauses.within(begin, end, &clock), 0);
-            pauses.has_unexplained(begin, end, &clock)
+            pauses.unexplained_within(begin, end, &clock) > 0
         };
         // The thread may really wait for a CPU, for less than these times.
         let (tick, none) = (Duration::from_secs(1_000), Duration::ZERO);
